@@ -1,0 +1,43 @@
+"""The errors a user can mend. They carry data; only the command line prints them and exits."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LightexError(Exception):
+    """A mistake that a user can mend: what was given, what is valid, what to do next.
+
+    Args:
+        message: one line, without a full stop where it ends in a value.
+        details: further lines, shown indented below the message.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *details: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return "\n  ".join((self.message, *self.details))
+
+
+class ConfigError(LightexError):
+    """A config, an override or a config file that is not valid."""
+
+
+class StorageError(LightexError):
+    """A folder or file that cannot be read or written, or a run directory that is not understood."""
+
+
+class NotFoundError(LightexError):
+    """A run, a sweep, a config or a plugin that does not exist."""
+
+
+def did_you_mean(given: str, valid: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the nearest valid word, or nothing when none is near."""
+    near = difflib.get_close_matches(given, list(valid), n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""

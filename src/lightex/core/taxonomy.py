@@ -1,0 +1,100 @@
+"""What an experiment is: the plain dataclasses that several components speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, TypeVar, cast
+
+from lightex.core.errors import ConfigError
+from lightex.core.units import parse_duration, parse_size
+
+Size = Annotated[int | str, parse_size]
+"""Bytes, or a text such as "2GiB"; an int of bytes once the config is resolved."""
+
+Duration = Annotated[float | str, parse_duration]
+"""Seconds, or a text such as "1h30m"; a float of seconds once the config is resolved."""
+
+H = TypeVar("H")
+
+_WHERE = {"result": False}  # a field that tells where or how a run happens, not what comes out: not fingerprinted
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one experiment needs while it runs.
+
+    Attributes:
+        cpus: CPU cores; a fraction shares one.
+        memory: bytes or "2GiB"; None: not counted.
+        gpus: whole GPUs.
+    """
+
+    cpus: float = 1.0
+    memory: Size | None = None
+    gpus: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
+            if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
+                raise ConfigError(f"resources.{name} must be 0 or more, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Container:
+    """The image an experiment runs in, on engines that run containers; others run the command as it is.
+
+    Attributes:
+        image: name and tag of the image.
+    """
+
+    image: str
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Named folders that the command template knows as `{{ dirs.NAME }}`.
+
+    Attributes:
+        dirs: name to path; a relative path is taken from the folder of the config.
+    """
+
+    dirs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[H]):
+    """One experiment: what to run, with which parameters, needing what.
+
+    Attributes:
+        name: names the folder of its runs; letters, digits, '.', '_' and '-'.
+        command: the command as a list of arguments, or as one text that is split into arguments as a shell
+            would, without a shell being run. A Jinja2 template: `{{ hp.lr }}`, `{{ hp | flags }}`.
+        hp: the parameters: any dataclass of the user's, nested as deep as needed.
+        target: instead of a command, a Python function "module:function", called with the typed `hp`.
+        resources: what it needs while it runs.
+        storage: named folders for the template.
+        container: the image, for engines that run containers.
+        loggers: backends that its records are copied to, by name.
+        engine: what runs it.
+        env: environment variables for the command (values are templates too).
+        cwd: working directory; relative to the folder of the config (default: that folder).
+        timeout: seconds or "2h" after which the run is ended; None: never.
+        grace: seconds or "10s" that a run gets to end by itself between SIGTERM and SIGKILL.
+        tags: free labels, recorded with the run.
+    """
+
+    name: str
+    command: str | Sequence[str] | None = None
+    hp: H = field(default=cast(Any, None))
+    target: str | None = None
+    resources: Resources = field(default=Resources(), metadata=_WHERE)
+    storage: Storage = field(default=Storage(), metadata=_WHERE)
+    container: Container | None = None
+    loggers: Sequence[str] = field(default=(), metadata=_WHERE)
+    engine: str = field(default="process", metadata=_WHERE)
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    timeout: Duration | None = field(default=None, metadata=_WHERE)
+    grace: Duration = field(default=10.0, metadata=_WHERE)
+    tags: Mapping[str, str] = field(default_factory=dict, metadata=_WHERE)
