@@ -1,0 +1,1 @@
+"""What every component stands on: data and its formats. Imports nothing above it."""

@@ -1,0 +1,52 @@
+"""Whether a process that wrote down its id is still the one that runs under it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+@cache
+def host() -> str:
+    """The name of this machine."""
+    return socket.gethostname()
+
+
+def birth_mark(pid: int) -> str | None:
+    """What tells a process from a later one with the same id: its start in clock ticks since boot.
+
+    None: there is no such process, or it has ended and waits for its parent (a zombie). On systems without
+    /proc the mark is empty and the id alone has to do.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return ""
+        return ""
+    except ProcessLookupError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before may hold spaces and parentheses: proc(5)
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def process_mark(pid: int) -> dict[str, Any]:
+    """What an event tells of a process, for `alive`."""
+    return {"host": host(), "pid": pid, "born": birth_mark(pid)}
+
+
+def alive(mark: dict[str, Any] | None) -> bool | None:
+    """Whether the process of a mark still runs; None if that cannot be known (another machine, no mark)."""
+    if not mark or mark.get("host") != host() or not isinstance(mark.get("pid"), int):
+        return None
+    born = birth_mark(mark["pid"])
+    return born is not None and born == mark.get("born")

@@ -1,0 +1,219 @@
+"""The folder of all runs: where it is, which runs and sweeps it holds, how they are found."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lightex.core import journal
+from lightex.core.errors import NotFoundError, StorageError, did_you_mean
+from lightex.core.rundir import RunDir, read_object, short, write_object
+
+PROJECT_FILES = ("lxconfig.py", "lxconfig.yaml", "lxconfig.toml", "lxconfig.json")
+
+T = TypeVar("T")
+
+_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters that read as digits
+
+
+class Root:
+    """A folder of runs, `ROOT/EXPERIMENT/RUN_ID`, and of sweeps, `ROOT/.sweeps/SWEEP_ID`."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).absolute()
+
+    @classmethod
+    def locate(cls, given: Path | str | None = None, start: Path | None = None) -> Root:
+        """The folder given, or that of LX_ROOT, or `runs/` beside the nearest lxconfig file, or here."""
+        chosen = given or os.environ.get("LX_ROOT")
+        return cls(chosen) if chosen else cls((project_folder(start) or start or Path.cwd()) / "runs")
+
+    def runs(self) -> Iterator[RunDir]:
+        """All runs, the oldest first."""
+        found = []
+        for experiment in _folders(self.path):
+            found += _folders(experiment)
+        found.sort(key=lambda path: path.rpartition("/")[2])
+        return (RunDir(path) for path in found)
+
+    def runs_of(self, experiment: str) -> Iterator[RunDir]:
+        """The runs of one experiment, the oldest first."""
+        return (RunDir(path) for path in sorted(_folders(os.path.join(self.path, experiment))))
+
+    def sweeps(self) -> list[SweepDir]:
+        """All sweeps, the oldest first."""
+        found = [SweepDir(Path(path)) for path in _folders(os.path.join(self.path, ".sweeps"))]
+        return sorted(found, key=lambda sweep: sweep.path.stat().st_mtime)
+
+    def find_sweep(self, prefix: str | None = None) -> SweepDir:
+        """The sweep whose id begins so, or the latest.
+
+        Raises:
+            NotFoundError: none or several do.
+        """
+        sweeps = self.sweeps()
+        if prefix is None:
+            if not sweeps:
+                raise NotFoundError(f"no sweep in {self.path} yet", "start one with: lx run NAME")
+            return sweeps[-1]
+        found = [sweep for sweep in sweeps if sweep.id.startswith(prefix)]
+        return _only(found, prefix, "sweep", [sweep.id for sweep in sweeps])
+
+    def find(self, prefix: str) -> list[RunDir]:
+        """The run that a prefix of its id (with or without its time) selects, or all runs of that sweep.
+
+        Raises:
+            NotFoundError: nothing or several are meant.
+        """
+        runs = list(self.runs())
+        exact = [run for run in runs if prefix in (run.id, run.short_id)]
+        sweep = [run for run in runs if _sweep_of(run) == prefix]
+        if exact or sweep:
+            return exact or sweep
+        found = [run for run in runs if run.id.startswith(prefix) or run.short_id.startswith(prefix)]
+        sweeps = {_sweep_of(run) for run in found}
+        if len(found) > 1 and len(sweeps) == 1 and "-" not in prefix:
+            return found
+        return [_only(found, prefix, "run", [run.short_id for run in runs])]
+
+    def new_sweep(self, about: Mapping[str, Any]) -> SweepDir:
+        """Make a sweep with an id of its own; `about` becomes its sweep.json.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        try:
+            folder = self.path / ".sweeps"
+            folder.mkdir(parents=True, exist_ok=True)
+            while True:
+                sweep = SweepDir(folder / "".join(secrets.choice(_LETTERS) for _ in range(4)))
+                try:
+                    sweep.path.mkdir()
+                    break
+                except FileExistsError:
+                    continue
+            write_object(sweep.path / "sweep.json", {"id": sweep.id, **about})
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path}: {error.strerror}", *journal.advice(error)) from error
+        return sweep
+
+    def new_run_id(self, now: float | None = None) -> str:
+        """An id for a run outside any sweep."""
+        return run_id(now or time.time(), "".join(secrets.choice(_LETTERS) for _ in range(5)))
+
+
+class SweepDir:
+    """What belongs to a whole sweep: how it was asked for, its code until the runs have it, its lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The sweep's id, which is the name of its directory."""
+        return self.path.name
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What sweep.json says.
+
+        Raises:
+            StorageError: it is missing or broken.
+        """
+        return read_object(self.path / "sweep.json")
+
+    @property
+    def code(self) -> Path:
+        """Where the code of the sweep is kept; its runs hold links to it."""
+        return self.path / "code"
+
+    def runs(self) -> list[RunDir]:
+        """The runs of this sweep, in order."""
+        about = self.about
+        folders = (self.path.parent.parent / str(name) for name in about.get("experiments", []))
+        runs = (RunDir(path) for folder in folders for path in _folders(str(folder)))
+        return sorted((run for run in runs if _sweep_of(run) == self.id), key=lambda run: run.id)
+
+    def claim(self) -> bool:
+        """Become the one dispatcher of this sweep, until the process ends; False if another is."""
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if not claim(descriptor):
+            os.close(descriptor)
+            return False
+        self._lock = descriptor
+        return True
+
+    def release(self) -> None:
+        """Let another dispatcher take the sweep."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def supervised(self) -> bool:
+        """Whether a dispatcher is at work on it now."""
+        return locked(self.path / "lock")
+
+
+def claim(descriptor: int) -> bool:
+    """Lock an open file for this process; False if another process holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def locked(path: Path) -> bool:
+    """Whether a living process holds a file's lock: the kernel lets go of it however its owner ended."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def project_folder(start: Path | None = None) -> Path | None:
+    """The nearest folder, from `start` (default: here) upwards, that has an lxconfig file."""
+    here = (start or Path.cwd()).absolute()
+    return next((f for f in (here, *here.parents) if any((f / name).is_file() for name in PROJECT_FILES)), None)
+
+
+def run_id(created: float, tail: str) -> str:
+    """A run's id: the UTC time of its creation (seconds since the epoch), so that ids sort, and its tail."""
+    return time.strftime("%y%m%d-%H%M%S-", time.gmtime(created)) + tail
+
+
+def _sweep_of(run: RunDir) -> str:
+    return short(run.id).partition("-")[0] if "-" in short(run.id) else ""
+
+
+def _folders(path: Path | str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _only(found: list[T], prefix: str, kind: str, known: list[str]) -> T:
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        hint = did_you_mean(prefix, known) or f" The latest is '{known[-1]}'." if known else ""
+        raise NotFoundError(f"no {kind} '{prefix}'.{hint}", "lx ls shows what there is")
+    names = sorted(getattr(item, "short_id", getattr(item, "id", "")) for item in found)
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    raise NotFoundError(f"'{prefix}' means {len(found)} {kind}s: {shown}", "type some more of the id")

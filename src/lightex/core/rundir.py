@@ -1,0 +1,204 @@
+"""A run's directory: who it is, what it was told, what became of it. This class owns every path inside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lightex.core import journal
+from lightex.core.errors import StorageError
+from lightex.core.journal import Record, jsonable
+
+FORMAT = 1
+"""Version of the run directory (docs/run-directory.md); readers refuse a newer one."""
+
+QUEUED, SUBMITTED, RUNNING = "QUEUED", "SUBMITTED", "RUNNING"
+SUCCEEDED, FAILED, CANCELLED, LOST = "SUCCEEDED", "FAILED", "CANCELLED", "LOST"
+ENDED = frozenset({SUCCEEDED, FAILED, CANCELLED, LOST})
+
+
+class RunDir:
+    """The directory of one run. Nothing is read before it is asked for."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunDir({str(self.path)!r})"
+
+    @property
+    def id(self) -> str:
+        """The run's id, which is the name of its directory."""
+        return self.path.name
+
+    @property
+    def short_id(self) -> str:
+        """The id without its time: what people read and type."""
+        return short(self.id)
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.json"
+
+    @property
+    def events_file(self) -> Path:
+        """What the dispatcher did with the run."""
+        return self.path / "events.jsonl"
+
+    @property
+    def output_file(self) -> Path:
+        """Standard output and standard error of the command, of all attempts."""
+        return self.path / "output.log"
+
+    @property
+    def artifacts(self) -> Path:
+        """The files that the run kept."""
+        return self.path / "artifacts"
+
+    @property
+    def code(self) -> Path:
+        """The code that made the run, a set of files per snapshot."""
+        return self.path / "code"
+
+    def records_file(self, writer: int = 0) -> Path:
+        """Where the n-th writer of the run logs to."""
+        return self.path / ("records.jsonl" if writer == 0 else f"records.{writer}.jsonl")
+
+    def records_files(self) -> list[Path]:
+        """The files of all writers so far, the first writer's first."""
+        names = [n for n in os.listdir(self.path) if n.startswith("records.") and n.endswith(".jsonl")]  # noqa: PTH208
+        return [self.path / name for name in sorted(names, key=lambda n: (len(n), n))]
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        identity: Mapping[str, Any],
+        config: Mapping[str, Any],
+        event: Record,
+        fill: Callable[[RunDir], None] | None = None,
+    ) -> RunDir:
+        """Make a run's directory, whole or not at all.
+
+        Args:
+            path: where; its last part is the run's id.
+            identity: becomes run.json, with the format's version.
+            config: becomes config.json.
+            event: the first line of events.jsonl.
+            fill: puts further files into it before it appears under its name.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        staged = cls(path.parent / f".{path.name}.part")
+        try:
+            try:
+                staged.path.mkdir()
+            except FileNotFoundError:
+                staged.path.mkdir(parents=True)
+            _write(staged.path / "run.json", {"format": FORMAT, **identity})
+            _write(staged.config_file, config)
+            journal.append(staged.events_file, event)
+            if fill:
+                fill(staged)
+            staged.path.rename(path)
+        except OSError as error:
+            shutil.rmtree(staged.path, ignore_errors=True)
+            raise StorageError(f"cannot write {path}: {error.strerror}", *journal.advice(error)) from error
+        except StorageError:
+            shutil.rmtree(staged.path, ignore_errors=True)
+            raise
+        return cls(path)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What run.json says; it never changes.
+
+        Raises:
+            StorageError: it is missing or broken, or of a newer format.
+        """
+        identity = read_object(self.path / "run.json")
+        version = identity.get("format")
+        if not isinstance(version, int) or version > FORMAT:
+            raise StorageError(
+                f"{self.path} is a run directory of format {version!r}; this LightEx reads up to {FORMAT}",
+                "update LightEx: pip install -U lightex",
+            )
+        return identity
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config.
+
+        Raises:
+            StorageError: it is missing or broken.
+        """
+        return read_object(self.config_file)
+
+    def events(self) -> list[Record]:
+        """What the dispatcher did so far, in order."""
+        return list(journal.read(self.events_file))
+
+    def append_event(self, *events: Record) -> None:
+        """Add to what the dispatcher did. Only the dispatcher of the run may.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        journal.append(self.events_file, *events)
+
+    def last_output(self, size: int = 4096) -> list[str]:
+        """The last lines of the output, from its last `size` bytes; a progress bar's line as it last stood."""
+        try:
+            with self.output_file.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+                text = file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return []
+        return [line.rstrip().rsplit("\r", 1)[-1] for line in text.split("\n") if line.strip()]
+
+
+def short(run_id: str) -> str:
+    """The id without its time: "261123-174613-3f9a-007" -> "3f9a-007"."""
+    return run_id.split("-", 2)[-1]
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        StorageError: the file is missing, or is not a JSON object.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  Path.open costs twice as much, and 1,000 runs are listed
+            value = orjson.loads(file.read())
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise StorageError(f"{path} is broken: line {error.lineno}, column {error.colno}: {error.msg}") from error
+    if not isinstance(value, dict):
+        raise StorageError(f"{path} is broken: not a JSON object")
+    return value
+
+
+def write_object(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object, under a temporary name beside first, so that readers never see half of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    staged = path.with_name(f".{path.name}.part")
+    _write(staged, value)
+    staged.replace(path)
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+    with open(path, "wb") as file:  # noqa: PTH123  Path.open costs twice as much, and sweeps are large
+        file.write(orjson.dumps(jsonable(dict(value)), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -1,0 +1,214 @@
+"""What became of a run, read from its directory: state, reason, parameters, last, least and greatest metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from math import isnan
+from typing import Any
+
+from lightex.core import journal
+from lightex.core.errors import StorageError
+from lightex.core.journal import Record, jsonable
+from lightex.core.liveness import alive
+from lightex.core.rundir import ENDED, LOST, QUEUED, RunDir, short
+
+
+@dataclass
+class Metric:
+    """One metric of a run, summed up.
+
+    `last` is the value of the highest step (of the latest record where steps are equal or missing); `min` and
+    `max` leave NaN out and are None when there was nothing else.
+    """
+
+    last: float
+    step: float | None
+    min: float | None
+    max: float | None
+
+    @classmethod
+    def of(cls, value: float, step: float | None) -> Metric:
+        """A metric of one point."""
+        extreme = None if isnan(value) else value
+        return cls(value, step, extreme, extreme)
+
+    def add(self, value: float, step: float | None) -> None:
+        """Take in a further point."""
+        if step is None or self.step is None or step >= self.step:
+            self.last, self.step = value, step
+        if not isnan(value):
+            self.min = value if self.min is None else min(self.min, value)
+            self.max = value if self.max is None else max(self.max, value)
+
+
+@dataclass
+class Logged:
+    """What a run logged, summed up."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    artifacts: list[str] = field(default_factory=list)
+    finish: Record | None = None
+    _stale: set[str] = field(default_factory=set)
+
+    def add(self, record: Record) -> None:
+        """Take in one record. What does not have the documented shape is passed over."""
+        if isinstance(metrics := record.get("metrics"), dict):
+            step = record.get("step")
+            self._add_metrics(metrics, step if isinstance(step, (int, float)) else None)
+        elif isinstance(params := record.get("params"), dict):
+            self.params.update(params)
+        elif isinstance(tags := record.get("tags"), dict):
+            self.tags.update(tags)
+        elif isinstance(artifact := record.get("artifact"), dict):
+            self.artifacts.append(str(artifact.get("path")))
+        elif "attempt" in record:
+            self._stale, self.finish = set(self.metrics), None
+        elif isinstance(finish := record.get("finish"), dict):
+            self.finish = finish
+
+    def _add_metrics(self, metrics: Mapping[str, Any], step: float | None) -> None:
+        for name, given in metrics.items():
+            try:
+                value = float(given)
+            except (TypeError, ValueError):
+                continue
+            known = self.metrics.get(name)
+            if name in self._stale and known:
+                # A further attempt goes back: what lies behind its first step is void, as TensorBoard purges it.
+                self._stale.discard(name)
+                if step is None or known.step is None or step <= known.step:
+                    known.step = None
+            if known is None:
+                self.metrics[name] = Metric.of(value, step)
+            else:
+                known.add(value, step)
+
+
+@dataclass
+class Summary:
+    """One run, as `lx ls` and `lx compare` show it. Times are UTC seconds since the epoch."""
+
+    id: str
+    sweep: str | None
+    experiment: str
+    status: str
+    reason: str | None
+    dir: str
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    config_name: str | None
+    fingerprint: str | None
+    attempt: int
+    created: float | None
+    started: float | None
+    ended: float | None
+    exit_code: int | None
+    best: dict[str, dict[str, float | None]]
+
+    @property
+    def short_id(self) -> str:
+        """The id without its time."""
+        return short(self.id)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds between the start and the end of the last attempt."""
+        return self.ended - self.started if self.started and self.ended else None
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as `lx ls --json` prints it."""
+        return {**jsonable(asdict(self)), "duration": self.duration}
+
+
+def summarize(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
+    """Read a run's directory.
+
+    Args:
+        run: the run.
+        supervised: tells of a sweep, by its id, whether its dispatcher lives.
+
+    Raises:
+        StorageError: the directory is broken, or of a newer format.
+    """
+    identity = run.identity
+    events = run.events()
+    logged = read_logged(run)
+    last: Record = events[-1] if events else {"state": QUEUED}
+    status, reason = _state(last, identity, supervised)
+    started = next((e.get("time") for e in reversed(events) if e.get("state") == "RUNNING"), None)
+    return Summary(
+        id=run.id,
+        sweep=identity.get("sweep"),
+        experiment=str(identity.get("experiment")),
+        status=status,
+        reason=reason,
+        dir=str(run.path),
+        params=flat_params(run.config) | logged.params,
+        metrics={name: metric.last for name, metric in logged.metrics.items()},
+        tags={**(run.config.get("tags") or {}), **logged.tags},
+        config_name=identity.get("config_name"),
+        fingerprint=identity.get("fingerprint"),
+        attempt=last.get("attempt", 1),
+        created=identity.get("created"),
+        started=started,
+        ended=last.get("time") if status in ENDED and last.get("state") in ENDED else None,
+        exit_code=last.get("exit_code"),
+        best={name: {"min": metric.min, "max": metric.max} for name, metric in logged.metrics.items()},
+    )
+
+
+def broken(run: RunDir, error: StorageError) -> Summary:
+    """A run whose directory cannot be read, so that it can be shown beside the others."""
+    nothing: dict[str, Any] = {}
+    return Summary(
+        id=run.id, sweep=None, experiment=run.path.parent.name, status=LOST, reason=f"broken: {error.message}",
+        dir=str(run.path), params=nothing, metrics={}, tags={}, config_name=None, fingerprint=None, attempt=0,
+        created=None, started=None, ended=None, exit_code=None, best={},
+    )  # fmt: skip
+
+
+def read_logged(run: RunDir) -> Logged:
+    """What the run logged so far, by all its writers."""
+    logged = Logged()
+    for path in run.records_files():
+        for record in journal.read(path):
+            logged.add(record)
+    return logged
+
+
+def flat_params(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a config by dotted names: {"hp": {"lr": 0.1}} -> {"hp.lr": 0.1}; lists stay lists."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                walk(f"{prefix}.{key}", item)
+        else:
+            flat[prefix] = value
+
+    if config.get("hp") is not None:
+        walk("hp", config["hp"])
+    return flat
+
+
+def _state(last: Record, identity: Mapping[str, Any], supervised: Callable[[str], bool]) -> tuple[str, str | None]:
+    """The last state that was written down, corrected by what can be seen of the processes."""
+    state, reason = str(last.get("state")), last.get("reason")
+    if state in ENDED:
+        return state, reason
+    sweep = identity.get("sweep")
+    if sweep and supervised(sweep):
+        return state, reason
+    if state == QUEUED:
+        return state, f"nothing is at work on it: lx resume {sweep}" if sweep else reason
+    if alive(last.get("process")) is False:
+        return (
+            LOST,
+            "it and its dispatcher were killed, or the machine went down" if sweep else "it was killed",
+        )
+    return state, reason
