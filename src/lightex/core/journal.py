@@ -46,7 +46,7 @@ def append(path: Path | str, *records: Record) -> None:
     """
     data = b"".join(encode(record) for record in records)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = open_for_append(path)
         try:
             write_whole(descriptor, data)
         finally:
@@ -71,13 +71,17 @@ def write_whole(descriptor: int, data: bytes) -> None:
         raise
 
 
-def open_for_append(path: Path) -> int:
-    """A descriptor for appending; a line that a killed writer left torn is cut off first.
+def open_for_append(path: Path | str) -> int:
+    """A descriptor for appending with `write_whole`. Cut a torn line off before the first write.
 
     Raises:
         OSError: the file cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def cut_torn_line(descriptor: int) -> None:
+    """Cut off a last line that a killed writer left without its end: the next record would be glued to it."""
     size = end = os.fstat(descriptor).st_size
     while end > 0:
         start = max(0, end - 65536)
@@ -88,7 +92,6 @@ def open_for_append(path: Path) -> int:
         end = start
     if end < size:
         os.ftruncate(descriptor, end)
-    return descriptor
 
 
 def read(path: Path | str, start: int = 0) -> Iterator[Record]:

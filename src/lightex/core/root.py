@@ -24,11 +24,11 @@ _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters
 class Root:
     """A folder of runs, `ROOT/EXPERIMENT/RUN_ID`, and of sweeps, `ROOT/.sweeps/SWEEP_ID`."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: os.PathLike[str] | str) -> None:
         self.path = Path(path).absolute()
 
     @classmethod
-    def locate(cls, given: Path | str | None = None, start: Path | None = None) -> Root:
+    def locate(cls, given: os.PathLike[str] | str | None = None, start: Path | None = None) -> Root:
         """The folder given, or that of LX_ROOT, or `runs/` beside the nearest lxconfig file, or here."""
         chosen = given or os.environ.get("LX_ROOT")
         return cls(chosen) if chosen else cls((project_folder(start) or start or Path.cwd()) / "runs")
@@ -43,11 +43,11 @@ class Root:
 
     def runs_of(self, experiment: str) -> Iterator[RunDir]:
         """The runs of one experiment, the oldest first."""
-        return (RunDir(path) for path in sorted(_folders(os.path.join(self.path, experiment))))
+        return (RunDir(path) for path in sorted(_folders(self.path / experiment)))
 
     def sweeps(self) -> list[SweepDir]:
         """All sweeps, the oldest first."""
-        found = [SweepDir(Path(path)) for path in _folders(os.path.join(self.path, ".sweeps"))]
+        found = [SweepDir(Path(path)) for path in _folders(self.path / ".sweeps")]
         return sorted(found, key=lambda sweep: sweep.path.stat().st_mtime)
 
     def find_sweep(self, prefix: str | None = None) -> SweepDir:
@@ -137,7 +137,7 @@ class SweepDir:
         """The runs of this sweep, in order."""
         about = self.about
         folders = (self.path.parent.parent / str(name) for name in about.get("experiments", []))
-        runs = (RunDir(path) for folder in folders for path in _folders(str(folder)))
+        runs = (RunDir(path) for folder in folders for path in _folders(folder))
         return sorted((run for run in runs if _sweep_of(run) == self.id), key=lambda run: run.id)
 
     def claim(self) -> bool:

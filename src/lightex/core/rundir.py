@@ -154,6 +154,14 @@ class RunDir:
         """
         journal.append(self.events_file, *events)
 
+    def cut_torn_event(self) -> None:
+        """Take away what a killed dispatcher wrote of its last event. Only the next dispatcher may."""
+        descriptor = journal.open_for_append(self.events_file)
+        try:
+            journal.cut_torn_line(descriptor)
+        finally:
+            os.close(descriptor)
+
     def last_output(self, size: int = 4096) -> list[str]:
         """The last lines of the output, from its last `size` bytes; a progress bar's line as it last stood."""
         try:

@@ -152,9 +152,10 @@ class Run:
             LightexError: there is no format for it, or a package that saves it is missing.
         """
         if isinstance(model, (str, os.PathLike)):
-            source, kind = Path(model), {"format": "file"}
+            source = Path(model)
+            kind: dict[str, Any] = {"format": "file"}
             found = artifacts.keep(source, self.artifacts, f"{artifacts.checked_name(name)}{source.suffix}")
-            path = self.dir / found[0]["path"]
+            path = self.dir / str(found[0]["path"])
         else:
             path, kind = models.save(model, self.artifacts, str(artifacts.checked_name(name)))
             found = [artifacts.describe(path, self.directory.artifacts)]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core.errors import LightexError, NotFoundError
-from lightex.core.journal import open_for_append
-from lightex.core.liveness import host, process_mark
+from lightex.core.journal import cut_torn_line, open_for_append
+from lightex.core.liveness import alive, host, process_mark
 from lightex.core.root import Root, claim
 from lightex.core.rundir import RUNNING, RunDir
 from lightex.mulogger.run import Run, verdict
@@ -63,10 +63,9 @@ def _attach(directory: RunDir, attempt: int, owned: bool) -> Run:
     for writer in range(_MOST_WRITERS):
         path = directory.records_file(writer)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = open_for_append(path)
             if claim(descriptor):
-                appending = open_for_append(path)
-                os.dup2(appending, descriptor, inheritable=False)
+                cut_torn_line(descriptor)
                 return Run(directory, descriptor, attempt, owned)
         except OSError as error:
             raise LightexError(f"cannot write {path}: {error.strerror}") from error
@@ -96,7 +95,11 @@ def _go_on(root: Root, prefix: str) -> Run:
     if len(found) != 1:
         raise NotFoundError(f"'{prefix}' means {len(found)} runs", "name one of them")
     directory = found[0]
-    attempt = 1 + max((event.get("attempt", 1) for event in directory.events()), default=0)
+    events = directory.events()
+    if events and events[-1].get("state") == RUNNING and alive(events[-1].get("process")):
+        raise LightexError(f"run {directory.short_id} is still running", "start a run of its own, or wait for its end")
+    directory.cut_torn_event()
+    attempt = 1 + max((event.get("attempt", 1) for event in events), default=0)
     event = {"time": time.time(), "state": RUNNING, "attempt": attempt, "process": process_mark(os.getpid())}
     directory.append_event(event)
     return _attach(directory, attempt, owned=True)

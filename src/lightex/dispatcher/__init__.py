@@ -1,0 +1,1 @@
+"""Runs experiments: as processes here, elsewhere through engines that exist already."""

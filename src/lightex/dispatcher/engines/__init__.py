@@ -1,0 +1,1 @@
+"""The engines that come with LightEx; each is found through its entry point."""

@@ -1,0 +1,142 @@
+"""Experiments as processes of this machine, each the leader of a session of its own."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightex.core.liveness import process_mark
+from lightex.core.rundir import FAILED, SUCCEEDED
+from lightex.dispatcher.capacity import Capacity, this_machine
+from lightex.dispatcher.engine import JobState, LaunchError
+from lightex.dispatcher.job import Job
+
+_POLL = 0.01  # seconds between two looks where the system cannot tell of a process's end (no pidfd)
+
+
+class ProcessEngine:
+    """Starts commands as processes. Handles are process ids."""
+
+    def __init__(self) -> None:
+        self._environment = _environment()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._poller = select.poll()
+        self._pidfds: dict[int, str] = {}
+
+    def capacity(self) -> Capacity | None:
+        """What this process may use of this machine."""
+        return this_machine()
+
+    def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
+        """Start the command; its output goes to the run's output file.
+
+        Raises:
+            LaunchError: there is no such command or folder, or it may not be run.
+        """
+        environment = {
+            "OMP_NUM_THREADS": str(max(1, math.ceil(job.resources.cpus))),
+            **self._environment,
+            "CUDA_VISIBLE_DEVICES": ",".join(gpus),
+            **job.env,
+        }
+        output = os.open(job.run.output_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            if job.attempt > 1:
+                os.write(output, f"--- attempt {job.attempt} ---\n".encode())
+            process = subprocess.Popen(
+                job.command,
+                cwd=job.cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LaunchError(_why_not(job, error, environment)) from error
+        except ValueError as error:  # a null byte in an argument
+            raise LaunchError(f"cannot start {job.command[0]!r}: {error}") from error
+        finally:
+            os.close(output)
+        handle = str(process.pid)
+        self._processes[handle] = process
+        if hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(process.pid)
+            self._pidfds[descriptor] = handle
+            self._poller.register(descriptor, select.POLLIN)
+        return handle, process_mark(process.pid)
+
+    def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
+        """Wait until a process ends, at most `wait` seconds; returns those that have ended since."""
+        if self._pidfds:
+            ended = [descriptor for descriptor, _ in self._poller.poll(wait * 1000)]
+            found = [self._pidfds[descriptor] for descriptor in ended]
+            for descriptor in ended:
+                self._poller.unregister(descriptor)
+                os.close(descriptor)
+                del self._pidfds[descriptor]
+            return {handle: self._reap(handle) for handle in found}
+        deadline = time.monotonic() + wait
+        while not (found := [handle for handle in handles if self._has_ended(handle)]):
+            if time.monotonic() >= deadline:
+                return {}
+            time.sleep(_POLL)
+        return {handle: self._reap(handle) for handle in found}
+
+    def cancel(self, handle: str, force: bool = False) -> None:
+        """Signal the whole process group: SIGTERM, or SIGKILL if forced."""
+        if handle in self._processes:
+            _signal_group(int(handle), signal.SIGKILL if force else signal.SIGTERM)
+
+    def _has_ended(self, handle: str) -> bool:
+        return os.waitid(os.P_PID, int(handle), os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _reap(self, handle: str) -> JobState:
+        """Collect an ended process. What it left behind in its group goes first: it would hold what was leased."""
+        process = self._processes.pop(handle)
+        _signal_group(process.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(process.pid, 0)
+        code = process.returncode = os.waitstatus_to_exitcode(status)
+        return JobState(
+            state=SUCCEEDED if code == 0 else FAILED,
+            exit_code=code if code >= 0 else None,
+            signal=-code if code < 0 else None,
+            peak_memory=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),  # getrusage(2): KiB on Linux
+            cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
+        )
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # ended; or (macOS) only a zombie is left
+        return
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with `python` meaning the Python of `lx` where it lies in a venv that nobody
+    activated; and with Python's output unbuffered, so that logs can be followed."""
+    environment = {"PYTHONUNBUFFERED": "1", **os.environ}
+    folder = sysconfig.get_path("scripts")
+    activated = "VIRTUAL_ENV" in environment or "CONDA_PREFIX" in environment
+    paths = environment.get("PATH", os.defpath).split(os.pathsep)
+    if sys.prefix != sys.base_prefix and not activated and folder not in paths:
+        environment["PATH"] = os.pathsep.join([folder, *paths])
+    return environment
+
+
+def _why_not(job: Job, error: OSError, environment: Mapping[str, str]) -> str:
+    if not job.cwd.is_dir():
+        return f"cannot start it: the working directory {job.cwd} does not exist"
+    if isinstance(error, FileNotFoundError):
+        where = "" if os.sep in job.command[0] else f" on PATH ({environment.get('PATH', '')})"
+        return f"command not found: {job.command[0]}{where}"
+    return f"cannot start {job.command[0]}: {error.strerror}"

@@ -1,0 +1,1 @@
+"""Data and code that runs need and leave: snapshots of the code."""

@@ -1,0 +1,165 @@
+"""The code that made a run: the commit, what differs from it, and the files that git does not know."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+FILE_LIMIT = 1024 * 1024
+"""Bytes: a larger file is named in the snapshot, not kept."""
+
+TOTAL_LIMIT = 20 * 1024 * 1024
+"""Bytes of untracked files in all; what comes behind it is named, not kept."""
+
+_SKIPPED_FOLDERS = {"__pycache__", "node_modules", "runs", "venv", "build", "dist", "site-packages"}
+_SECRETS = re.compile(
+    r"(?i).*\.(pem|key|p12|pfx|kdbx)|id_(rsa|dsa|ecdsa|ed25519).*|.*(credential|secret|token|password).*"
+)
+_GIT = ("git", "-c", "core.quotepath=off", "-c", "core.fsmonitor=false", "--no-optional-locks")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot that lies in a folder as files named by its digest.
+
+    Attributes:
+        digest: 12 hex digits of the SHA-256 of all it holds; the same code has the same digest.
+        commit: the commit's id, None outside a git repository.
+        files: its files: DIGEST.json (what it is), DIGEST.diff (`git diff HEAD`), DIGEST.tar.gz (untracked files).
+    """
+
+    digest: str
+    commit: str | None
+    files: tuple[Path, ...]
+
+    def link_into(self, folder: Path) -> None:
+        """Put it into a run's `code/`: by hard links where the file system has them, else by copies."""
+        folder.mkdir(exist_ok=True)
+        for file in self.files:
+            target = folder / file.name
+            try:
+                os.link(file, target)
+            except FileExistsError:
+                continue
+            except OSError:
+                shutil.copyfile(file, target)
+
+
+def take(project: Path, into: Path, leave_out: Path | None = None) -> Snapshot:
+    """Take a snapshot of a project's folder.
+
+    In a git repository: HEAD, the diff of tracked files against it, and the untracked files that git does not
+    ignore. Elsewhere: all files of the folder that are not hidden. Files whose names speak of secrets, and
+    files over the limits, are named in it and not kept.
+
+    Args:
+        project: the folder.
+        into: where its files go; made if missing.
+        leave_out: a folder whose files are left out (the runs).
+
+    Raises:
+        OSError: `into` cannot be written.
+    """
+    top = _git(project, "rev-parse", "--show-toplevel")
+    base = Path(top.decode().strip()) if top else project
+    head = _git(project, "rev-parse", "--verify", "-q", "HEAD") if top else None
+    diff = (_git(base, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff") or b"") if head else b""
+    names = _untracked(base) if top else _all_files(project, leave_out)
+    kept, skipped = _choose(base, names, leave_out)
+    archive = _pack(base, kept) if kept else b""
+    about: dict[str, Any] = {"folder": str(base), "commit": head.decode().strip() if head else None}
+    if top:
+        branch = _git(base, "symbolic-ref", "-q", "--short", "HEAD")
+        remote = _git(base, "config", "--get", "remote.origin.url")
+        about["branch"] = branch.decode().strip() if branch else None
+        about["remote"] = re.sub(r"(?<=//)[^/@]*@", "", remote.decode().strip()) if remote else None  # no passwords
+    about |= {"changed": bool(diff), "untracked": kept, "not_kept": skipped}
+    parts = {".json": orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)}
+    parts |= {suffix: data for suffix, data in ((".diff", diff), (".tar.gz", archive)) if data}
+    digest = hashlib.sha256(b"\0".join(parts.values())).hexdigest()[:12]
+    into.mkdir(parents=True, exist_ok=True)
+    files = [into / f"{digest}{suffix}" for suffix in parts]
+    for file, data in zip(files, parts.values(), strict=True):
+        staged = file.with_name(f".{file.name}.part")
+        staged.write_bytes(data)
+        staged.replace(file)
+    return Snapshot(digest, about["commit"], tuple(files))
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
+    """What git prints, or None where there is no git, no repository, or no answer."""
+    try:
+        done = subprocess.run(
+            [*_GIT, *arguments], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def _untracked(top: Path) -> list[str]:
+    listed = _git(top, "ls-files", "--others", "--exclude-standard", "-z") or b""
+    return sorted(os.fsdecode(name) for name in listed.split(b"\0") if name)
+
+
+def _all_files(folder: Path, leave_out: Path | None) -> list[str]:
+    def walk(at: Path) -> Iterator[str]:
+        with os.scandir(at) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                path = Path(entry.path)
+                if entry.name.startswith(".") or path == leave_out:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    is_venv = (path / "pyvenv.cfg").exists()
+                    if entry.name not in _SKIPPED_FOLDERS and not is_venv and not entry.name.endswith(".egg-info"):
+                        yield from walk(path)
+                else:
+                    yield path.relative_to(folder).as_posix()
+
+    return list(walk(folder))
+
+
+def _choose(base: Path, names: list[str], leave_out: Path | None) -> tuple[list[str], list[str]]:
+    kept, skipped, total = [], [], 0
+    for name in names:
+        path = base / name
+        if leave_out and leave_out in path.parents:
+            continue
+        try:
+            size = path.lstat().st_size
+        except OSError:  # gone since it was listed
+            continue
+        if not path.is_file() or _SECRETS.fullmatch(path.name) or size > FILE_LIMIT or total + size > TOTAL_LIMIT:
+            skipped.append(name)
+        else:
+            kept.append(name)
+            total += size
+    return kept, skipped
+
+
+def _pack(base: Path, names: list[str]) -> bytes:
+    """A tar.gz that is the same for the same files: no times, no owners."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, compresslevel=6) as zipped:
+        with tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for name in names:
+                info = tar.gettarinfo(base / name, arcname=name)
+                info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
+                if info.isreg():
+                    with (base / name).open("rb") as file:
+                        tar.addfile(info, file)
+                else:
+                    tar.addfile(info)
+    return packed.getvalue()
