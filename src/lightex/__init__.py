@@ -1,1 +1,69 @@
+"""LightEx runs many ML experiments at once over constrained resources, records them, lets people compare them.
+
+Names are imported when they are first used: a training process that only logs loads nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightex.core.errors import ConfigError, LightexError
+    from lightex.core.taxonomy import Container, Duration, Experiment, Resources, Size, Storage
+    from lightex.mulogger.run import Run
+    from lightex.mulogger.start import start_run
+    from lightex.namedconf.layers import replace
+    from lightex.namedconf.sweep import choice, grid, integers, loguniform, sample, sweep, uniform, zipped
+
 __version__ = "0.1.0"
+
+_HOME = {
+    "lightex.core.errors": ("ConfigError", "LightexError"),
+    "lightex.core.taxonomy": ("Container", "Duration", "Experiment", "Resources", "Size", "Storage"),
+    "lightex.mulogger.run": ("Run",),
+    "lightex.mulogger.start": ("start_run",),
+    "lightex.namedconf.layers": ("replace",),
+    "lightex.namedconf.sweep": (
+        "choice",
+        "grid",
+        "integers",
+        "loguniform",
+        "sample",
+        "sweep",
+        "uniform",
+        "zipped",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "ConfigError",
+    "Container",
+    "Duration",
+    "Experiment",
+    "LightexError",
+    "Resources",
+    "Run",
+    "Size",
+    "Storage",
+    "choice",
+    "grid",
+    "integers",
+    "loguniform",
+    "replace",
+    "sample",
+    "start_run",
+    "sweep",
+    "uniform",
+    "zipped",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'lightex' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value

@@ -33,6 +33,10 @@ class StorageError(LightexError):
     """A folder or file that cannot be read or written, or a run directory that is not understood."""
 
 
+class NewerFormatError(StorageError):
+    """A run directory that a newer LightEx wrote."""
+
+
 class NotFoundError(LightexError):
     """A run, a sweep, a config or a plugin that does not exist."""
 

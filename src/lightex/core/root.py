@@ -50,6 +50,10 @@ class Root:
         found = [SweepDir(Path(path)) for path in _folders(self.path / ".sweeps")]
         return sorted(found, key=lambda sweep: sweep.path.stat().st_mtime)
 
+    def sweep(self, sweep_id: str) -> SweepDir:
+        """The sweep of that id, whether it is there or not."""
+        return SweepDir(self.path / ".sweeps" / sweep_id)
+
     def find_sweep(self, prefix: str | None = None) -> SweepDir:
         """The sweep whose id begins so, or the latest.
 
@@ -81,6 +85,18 @@ class Root:
             return found
         return [_only(found, prefix, "run", [run.short_id for run in runs])]
 
+    def latest(self) -> list[RunDir]:
+        """The runs of the latest sweep, or the latest run, whichever is younger.
+
+        Raises:
+            NotFoundError: there are no runs.
+        """
+        runs = list(self.runs())
+        if not runs:
+            raise NotFoundError(f"no runs in {self.path} yet", "start some with: lx run NAME")
+        sweep = _sweep_of(runs[-1])
+        return [run for run in runs if sweep and _sweep_of(run) == sweep] or runs[-1:]
+
     def new_sweep(self, about: Mapping[str, Any]) -> SweepDir:
         """Make a sweep with an id of its own; `about` becomes its sweep.json.
 
@@ -88,10 +104,9 @@ class Root:
             StorageError: the folder cannot be written.
         """
         try:
-            folder = self.path / ".sweeps"
-            folder.mkdir(parents=True, exist_ok=True)
+            (self.path / ".sweeps").mkdir(parents=True, exist_ok=True)
             while True:
-                sweep = SweepDir(folder / "".join(secrets.choice(_LETTERS) for _ in range(4)))
+                sweep = self.sweep("".join(secrets.choice(_LETTERS) for _ in range(4)))
                 try:
                     sweep.path.mkdir()
                     break

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from lightex.core import journal
-from lightex.core.errors import StorageError
+from lightex.core.errors import NewerFormatError, StorageError
 from lightex.core.journal import Record, jsonable
 
 FORMAT = 1
@@ -127,7 +127,7 @@ class RunDir:
         identity = read_object(self.path / "run.json")
         version = identity.get("format")
         if not isinstance(version, int) or version > FORMAT:
-            raise StorageError(
+            raise NewerFormatError(
                 f"{self.path} is a run directory of format {version!r}; this LightEx reads up to {FORMAT}",
                 "update LightEx: pip install -U lightex",
             )

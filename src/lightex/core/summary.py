@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from math import isnan
 from typing import Any
 
 from lightex.core import journal
-from lightex.core.errors import StorageError
+from lightex.core.errors import NewerFormatError, StorageError
 from lightex.core.journal import Record, jsonable
 from lightex.core.liveness import alive
+from lightex.core.root import Root
 from lightex.core.rundir import ENDED, LOST, QUEUED, RunDir, short
 
 
@@ -100,6 +102,7 @@ class Summary:
     params: dict[str, Any]
     metrics: dict[str, float]
     tags: dict[str, str]
+    varied: dict[str, Any]
     config_name: str | None
     fingerprint: str | None
     attempt: int
@@ -107,6 +110,7 @@ class Summary:
     started: float | None
     ended: float | None
     exit_code: int | None
+    objective: tuple[str, str] | None
     best: dict[str, dict[str, float | None]]
 
     @property
@@ -150,6 +154,7 @@ def summarize(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
         params=flat_params(run.config) | logged.params,
         metrics={name: metric.last for name, metric in logged.metrics.items()},
         tags={**(run.config.get("tags") or {}), **logged.tags},
+        varied=identity.get("varied") or {},
         config_name=identity.get("config_name"),
         fingerprint=identity.get("fingerprint"),
         attempt=last.get("attempt", 1),
@@ -157,18 +162,48 @@ def summarize(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
         started=started,
         ended=last.get("time") if status in ENDED and last.get("state") in ENDED else None,
         exit_code=last.get("exit_code"),
+        objective=(run.config["metric"], run.config["mode"]) if run.config.get("metric") else None,
         best={name: {"min": metric.min, "max": metric.max} for name, metric in logged.metrics.items()},
     )
 
 
-def broken(run: RunDir, error: StorageError) -> Summary:
-    """A run whose directory cannot be read, so that it can be shown beside the others."""
-    nothing: dict[str, Any] = {}
-    return Summary(
-        id=run.id, sweep=None, experiment=run.path.parent.name, status=LOST, reason=f"broken: {error.message}",
-        dir=str(run.path), params=nothing, metrics={}, tags={}, config_name=None, fingerprint=None, attempt=0,
-        created=None, started=None, ended=None, exit_code=None, best={},
-    )  # fmt: skip
+def read_all(root: Root, runs: Iterable[RunDir]) -> list[Summary]:
+    """Read many runs of one root; one that is broken is shown as such and does not hide the others.
+
+    Raises:
+        StorageError: a run directory is of a newer format.
+    """
+    supervised = cache(lambda sweep: root.sweep(sweep).supervised)
+    return [_read_or_broken(run, supervised) for run in runs]
+
+
+def _read_or_broken(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
+    try:
+        return summarize(run, supervised)
+    except NewerFormatError:
+        raise
+    except StorageError as error:
+        return Summary(
+            id=run.id,
+            sweep=None,
+            experiment=run.path.parent.name,
+            status=LOST,
+            reason=f"broken: {error.message}",
+            dir=str(run.path),
+            params={},
+            metrics={},
+            tags={},
+            varied={},
+            config_name=None,
+            fingerprint=None,
+            attempt=0,
+            created=None,
+            started=None,
+            ended=None,
+            exit_code=None,
+            objective=None,
+            best={},
+        )
 
 
 def read_logged(run: RunDir) -> Logged:
@@ -178,6 +213,18 @@ def read_logged(run: RunDir) -> Logged:
         for record in journal.read(path):
             logged.add(record)
     return logged
+
+
+def latest_metrics(run: RunDir, size: int = 4096) -> dict[str, Any]:
+    """The metrics of the last record of the run's first writer, with the step, read from its last `size` bytes."""
+    try:
+        end = run.records_file().stat().st_size
+    except FileNotFoundError:
+        return {}
+    for record in reversed(list(journal.read(run.records_file(), max(0, end - size)))):
+        if isinstance(metrics := record.get("metrics"), dict):
+            return ({"step": record["step"]} if record.get("step") is not None else {}) | metrics
+    return {}
 
 
 def flat_params(config: Mapping[str, Any]) -> dict[str, Any]:

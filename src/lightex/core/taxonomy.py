@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 from lightex.core.errors import ConfigError
 from lightex.core.units import parse_duration, parse_size
@@ -81,6 +81,8 @@ class Experiment(Generic[H]):
         cwd: working directory; relative to the folder of the config (default: that folder).
         timeout: seconds or "2h" after which the run is ended; None: never.
         grace: seconds or "10s" that a run gets to end by itself between SIGTERM and SIGKILL.
+        metric: the logged metric that tells how good a run is, e.g. "val.acc"; orders comparisons.
+        mode: whether its least ("min") or greatest ("max") value is best.
         tags: free labels, recorded with the run.
     """
 
@@ -97,4 +99,6 @@ class Experiment(Generic[H]):
     cwd: str | None = None
     timeout: Duration | None = field(default=None, metadata=_WHERE)
     grace: Duration = field(default=10.0, metadata=_WHERE)
+    metric: str | None = field(default=None, metadata=_WHERE)
+    mode: Literal["min", "max"] = field(default="max", metadata=_WHERE)
     tags: Mapping[str, str] = field(default_factory=dict, metadata=_WHERE)

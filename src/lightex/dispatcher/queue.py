@@ -53,6 +53,7 @@ class Queue:
         jobs: Iterable[Job],
         engine: Engine,
         engine_name: str,
+        *,
         slots: int | None = None,
         fail_fast: bool = False,
         watch: Watcher | None = None,

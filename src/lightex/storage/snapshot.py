@@ -25,7 +25,9 @@ TOTAL_LIMIT = 20 * 1024 * 1024
 
 _SKIPPED_FOLDERS = {"__pycache__", "node_modules", "runs", "venv", "build", "dist", "site-packages"}
 _SECRETS = re.compile(
-    r"(?i).*\.(pem|key|p12|pfx|kdbx)|id_(rsa|dsa|ecdsa|ed25519).*|.*(credential|secret|token|password).*"
+    r"\.(env.*|netrc)|.*\.(pem|key|p12|pfx|kdbx)|id_(rsa|dsa|ecdsa|ed25519).*"
+    r"|(credential|secret|password|token)s?(\..*)?",
+    re.IGNORECASE,
 )
 _GIT = ("git", "-c", "core.quotepath=off", "-c", "core.fsmonitor=false", "--no-optional-locks")
 
@@ -152,14 +154,16 @@ def _choose(base: Path, names: list[str], leave_out: Path | None) -> tuple[list[
 def _pack(base: Path, names: list[str]) -> bytes:
     """A tar.gz that is the same for the same files: no times, no owners."""
     packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, compresslevel=6) as zipped:
-        with tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for name in names:
-                info = tar.gettarinfo(base / name, arcname=name)
-                info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
-                if info.isreg():
-                    with (base / name).open("rb") as file:
-                        tar.addfile(info, file)
-                else:
-                    tar.addfile(info)
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, compresslevel=6) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name in names:
+            info = tar.gettarinfo(base / name, arcname=name)
+            info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
+            if info.isreg():
+                with (base / name).open("rb") as file:
+                    tar.addfile(info, file)
+            else:
+                tar.addfile(info)
     return packed.getvalue()

@@ -1,0 +1,68 @@
+"""`lx logs`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from lightex.cli.output import paint
+from lightex.core.root import Root
+from lightex.core.rundir import ENDED, RunDir
+from lightex.core.summary import read_all
+
+_LOOK = 0.1  # seconds between two looks at a file that is followed
+
+
+@click.command()
+@click.argument("which", nargs=-1, metavar="[RUN|SWEEP]...")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the runs have ended.")
+@click.option("--lines", "-n", type=click.IntRange(min=0), help="Only the last N lines of each.")
+@click.pass_obj
+def command(root: str | None, which: tuple[str, ...], follow: bool, lines: int | None) -> None:
+    """Print what runs (default: the latest) wrote to their output."""
+    folder = Root.locate(root)
+    runs = [run for prefix in which for run in folder.find(prefix)] or folder.latest()
+    tails = [Tail(run, named=len(runs) > 1) for run in runs]
+    for tail in tails:
+        tail.show(lines)
+    while follow and tails:
+        time.sleep(_LOOK)
+        # Asked before the output is read: what an ended run wrote is then all there.
+        ended = {s.id for s in read_all(folder, [tail.run for tail in tails]) if s.status in ENDED}
+        for tail in tails:
+            tail.show()
+        tails = [tail for tail in tails if tail.run.id not in ended]
+
+
+class Tail:
+    """The output of one run, from where it was last read."""
+
+    def __init__(self, run: RunDir, named: bool) -> None:
+        self.run, self.named = run, named
+        self.offset = 0
+
+    def show(self, last: int | None = None) -> None:
+        """Print what is new; of the first reading, only the last lines if so many are asked for."""
+        data = _read(self.run.output_file, self.offset)
+        whole = data if not self.named or not data else data[: data.rfind(b"\n") + 1] or (data if last else b"")
+        self.offset += len(whole)
+        if last is not None:
+            whole = b"".join(whole.splitlines(keepends=True)[-last:]) if last else b""
+        if not self.named:
+            sys.stdout.buffer.write(whole)
+        for line in whole.splitlines() if self.named else ():
+            mark = paint(f"{self.run.short_id} | ", dim=True)
+            sys.stdout.buffer.write(mark.encode() + line + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _read(path: Path, offset: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,73 @@
+"""What commands print: tables, JSON, states in colour."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import orjson
+
+from lightex.core.journal import jsonable
+
+COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "LOST": "red", "CANCELLED": "yellow", "RUNNING": "blue"}
+
+
+def colourful() -> bool:
+    """Whether standard output is a terminal that wants colour (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, colour: str | None = None, **style: Any) -> str:
+    """Text in colour, where that is wanted."""
+    return click.style(text, fg=colour, **style) if (colour or style) and colourful() else text
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON for machines."""
+    click.echo(orjson.dumps(jsonable(value), option=orjson.OPT_INDENT_2).decode())
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Print columns; on a terminal the last one is cut to what fits.
+
+    Args:
+        header: names of the columns.
+        rows: cells, uncoloured.
+        right: the columns that are set flush right (numbers).
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    room = terminal_width() - sum(width + 2 for width in widths[:-1])
+    for number, row in enumerate((header, *rows)):
+        cells = []
+        for column, cell in enumerate(row):
+            text = cell
+            if column == len(row) - 1 and column not in right:
+                text = cut(text, max(room, 20)) if sys.stdout.isatty() else text
+            else:
+                text = text.rjust(widths[column]) if column in right else text.ljust(widths[column])
+            colour = None if number == 0 else COLOURS.get(cell)
+            cells.append(paint(text, dim=True) if number == 0 else paint(text, colour))
+        click.echo("  ".join(cells).rstrip())
+
+
+def cut(text: str, width: int) -> str:
+    """Text cut in its end to fit."""
+    return text if len(text) <= width else text[: max(0, width - 3)] + "..."
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; 80 if there is none."""
+    import shutil
+
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit: 45 s, 12 min, 3 h, 4 d."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{max(0, seconds):.0f} s ago"

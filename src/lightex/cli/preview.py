@@ -1,0 +1,67 @@
+"""What a plan says of itself before it runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from lightex.core.root import Root
+from lightex.core.taxonomy import Resources
+from lightex.core.units import format_size, parse_size
+from lightex.dispatcher.leases import Pool
+from lightex.experiment import load_engine
+
+if TYPE_CHECKING:
+    from lightex.experiment import Plan
+
+
+def preview(plan: Plan, root: Root, before: Collection[str], width: int) -> list[str]:
+    """The lines of `lx plan`: how many, what varies, what each is, what has succeeded before, where it goes."""
+    total = len(plan.experiments)
+    first = plan.experiments[0]
+    axes = plan.expansion.axes
+    sizes = " x ".join(f"{', '.join(axis.paths)} ({axis.size})" for axis in axes)
+    lines = [f"{plan.name}: {total} experiment{'s' * (total != 1)}" + (f" = {sizes}" if sizes else "")]
+    for axis in axes:
+        lines.append(_row("varies", f"{', '.join(axis.paths)}  {axis.describe()}    {axis.source.where}", width))
+    lines.append(_row("each", f"{shlex.join(first.command)}", width))
+    lines.append(_row("needs", needs(first.config.resources), width))
+    if before:
+        lines.append(
+            _row("before", f"{len(before)} of {total} succeeded earlier with this config"
+                 " (lx run --needed leaves them out)", width)
+        )  # fmt: skip
+    lines.append(_row("engine", f"{plan.engine}: {at_once(plan)}", width))
+    experiments = ", ".join(f"{root.path.name}/{name}/" for name in sorted({i.config.name for i in plan.experiments}))
+    lines.append(_row("will write", f"{experiments}  {total} run{'s' * (total != 1)}", width))
+    return lines
+
+
+def needs(resources: Resources) -> str:
+    """What an experiment needs, in words."""
+    parts = [f"{resources.cpus:g} cpu"]
+    if resources.memory:
+        parts.append(format_size(parse_size(resources.memory)))
+    if resources.gpus:
+        parts.append(f"{resources.gpus} GPU")
+    return ", ".join(parts)
+
+
+def at_once(plan: Plan) -> str:
+    """How many run at once and what bounds it."""
+    capacity = load_engine(plan.engine).capacity()
+    if capacity is None:
+        return "as many at once as it has room for"
+    pool, count = Pool(capacity), 0
+    for item in plan.experiments:
+        if not pool.lease(item.config.resources):
+            scarce = str(pool.short_of(item.config.resources)).partition(" (")[0].removeprefix("a ")
+            return f"{count} at once on this machine ({scarce} is the limit)"
+        count += 1
+    return "all at once on this machine" if count > 1 else "on this machine"
+
+
+def _row(name: str, text: str, width: int) -> str:
+    line = f"  {name:<10}  {text}"
+    return line if len(line) <= max(width, 40) else line[: max(width, 40) - 3] + "..."

@@ -1,0 +1,57 @@
+"""`lx run`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from lightex.cli.options import config_arguments, load_registry, plan_from
+from lightex.cli.progress import Progress
+from lightex.core.naming import label
+from lightex.core.root import Root
+from lightex.experiment import record, succeeded_before, supervise
+
+
+@click.command()
+@config_arguments
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="How many at once (default: as the resources allow).")
+@click.option("--fail-fast", is_flag=True, help="Stop all at the first failure.")
+@click.option("--needed", is_flag=True, help="Leave out what has succeeded before with the same config.")
+@click.pass_obj
+def command(
+    root: str | None,
+    /,
+    name: str | None,
+    overrides: tuple[str, ...],
+    jobs: int | None,
+    fail_fast: bool,
+    needed: bool,
+    **choices: object,
+) -> int:
+    """Run a config or a sweep, as many at once as this machine's resources allow, and record everything.
+
+    \b
+    lx run grid -j 2                 a named sweep, two at once
+    lx run base hp.lr=0.1,0.01       a sweep made here
+    lx run base 'hp.lr=interval(1e-4,1e-1)' --samples 20
+    """
+    registry = load_registry()
+    plan = plan_from(registry, name, overrides, choices)
+    folder = Root.locate(root, registry.folder)
+    before = succeeded_before(plan, folder)
+    if before and needed:
+        plan = plan.without(before)
+        click.echo(f"{len(before)} succeeded before with the same config and are left out")
+        if not plan.experiments:
+            click.echo("nothing is left to run. Next: lx compare")
+            return 0
+    elif before:
+        click.echo(
+            f"{len(before)} of {len(plan.experiments)} succeeded before with this config (--needed leaves them out)"
+        )
+    sweep, queue = record(plan, folder, sys.argv)
+    labels = {job.run.id: label(item.varied) for job, item in zip(queue, plan.experiments, strict=True)}
+    with Progress(plan.name, sweep.id, len(queue), labels) as progress:
+        ended, stopped = supervise(sweep, queue, slots=jobs, fail_fast=fail_fast, watch=progress)
+    return progress.conclude(ended, stopped)

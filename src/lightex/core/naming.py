@@ -1,0 +1,38 @@
+"""Short names for people: of parameters, of values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Dotted names without the leading parts that all of them share: hp.lr, hp.seed -> lr, seed."""
+    split = {name: name.split(".") for name in names}
+    shared = 0
+    for parts in zip(*(parts[:-1] for parts in split.values()), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared += 1
+    return {name: ".".join(parts[shared:]) for name, parts in split.items()}
+
+
+def label(values: Mapping[str, Any]) -> str:
+    """What tells an experiment from its siblings, in one line: lr=0.1 seed=1."""
+    names = short_names(values)
+    return " ".join(f"{names[name]}={show(value)}" for name, value in values.items())
+
+
+def show(value: Any) -> str:
+    """A value as people read it: numbers to 4 significant digits, a tagged dict as Conv(depth=4)."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower() if value is not None else "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        kind = value.get("type", "")
+        inside = ", ".join(f"{key}={show(item)}" for key, item in value.items() if key != "type")
+        return f"{kind}({inside})"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(show, value)) + "]"
+    return str(value)

@@ -1,0 +1,328 @@
+"""The composition: named configs become planned experiments, recorded runs, and jobs for the dispatcher."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightex.core import plugins
+from lightex.core.errors import ConfigError, LightexError
+from lightex.core.journal import jsonable
+from lightex.core.liveness import host
+from lightex.core.root import Root, SweepDir, run_id
+from lightex.core.rundir import ENDED, LOST, QUEUED, RUNNING, SUCCEEDED, RunDir
+from lightex.core.summary import summarize
+from lightex.core.taxonomy import Experiment, Resources
+from lightex.dispatcher.engine import Engine
+from lightex.dispatcher.job import Job
+from lightex.dispatcher.queue import Queue, Watcher
+from lightex.namedconf.export import environment
+from lightex.namedconf.fingerprint import fingerprint
+from lightex.namedconf.registry import Registry
+from lightex.namedconf.resolve import Expansion, expand
+from lightex.namedconf.schema import to_tree
+from lightex.namedconf.template import render, render_text
+from lightex.storage import snapshot
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SECRET = re.compile(r"(?i).*(_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One experiment, ready to be recorded and run."""
+
+    config: Experiment[Any]
+    tree: dict[str, Any]
+    varied: dict[str, Any]
+    fingerprint: str
+    command: list[str]
+    env: dict[str, str]
+    cwd: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All experiments of one `lx run`, checked."""
+
+    name: str
+    expansion: Expansion
+    project: Path
+    overrides: tuple[str, ...]
+    experiments: list[Planned]
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine."""
+        return self.experiments[0].config.engine
+
+    def without(self, fingerprints: set[str]) -> Plan:
+        """The plan less the experiments with these fingerprints."""
+        left = [planned for planned in self.experiments if planned.fingerprint not in fingerprints]
+        return Plan(self.name, self.expansion, self.project, self.overrides, left)
+
+
+def make_plan(
+    registry: Registry, name: str, overrides: Sequence[str] = (), samples: int | None = None, seed: int = 0
+) -> Plan:
+    """Enumerate and check everything that `lx run NAME OVERRIDES` would run. Nothing is written.
+
+    Raises:
+        ConfigError: a config, an override, a template or a combination of them is not valid.
+        NotFoundError: there is no such config, engine or logger.
+    """
+    expansion = expand(registry.get(name), overrides, registry, samples=samples, seed=seed)
+    planned = [_planned(point.config, point.varied, registry.folder) for point in expansion.points]
+    _check_distinct(planned)
+    engines = {item.config.engine for item in planned}
+    if len(engines) > 1:
+        raise ConfigError(f"a sweep runs on one engine, this one names {', '.join(sorted(engines))}")
+    plan = Plan(expansion.name, expansion, registry.folder, tuple(overrides), planned)
+    _check_possible(plan)
+    return plan
+
+
+def succeeded_before(plan: Plan, root: Root) -> set[str]:
+    """The fingerprints of those experiments of a plan that succeeded in an earlier sweep."""
+    wanted = {item.fingerprint for item in plan.experiments}
+    found: set[str] = set()
+    for experiment in {item.config.name for item in plan.experiments}:
+        for run in root.runs_of(experiment):
+            try:
+                mark = run.identity.get("fingerprint")
+                if mark in wanted - found and (events := run.events()) and events[-1].get("state") == SUCCEEDED:
+                    found.add(mark)
+            except LightexError:  # a broken run has not succeeded
+                continue
+    return found
+
+
+def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDir, list[Job]]:
+    """Write a plan down as a sweep of queued runs: all of it, or nothing.
+
+    Raises:
+        StorageError: the folder cannot be written; what was written is removed.
+    """
+    created = time.time()
+    about = {
+        "config_name": plan.name,
+        "overrides": list(plan.overrides),
+        "command_line": list(command_line),
+        "project": str(plan.project),
+        "experiments": sorted({item.config.name for item in plan.experiments}),
+        "total": len(plan.experiments),
+        "host": host(),
+        "user": getpass.getuser(),
+        "created": created,
+    }
+    sweep = root.new_sweep(about)
+    jobs: list[Job] = []
+    try:
+        sweep.claim()
+        code = _snapshot(plan.project, sweep, root)
+        width = max(3, len(str(len(plan.experiments) - 1)))
+        identity = {"sweep": sweep.id, "config_name": plan.name, "engine": plan.engine, "created": created}
+        identity |= {"user": about["user"], "host": about["host"], "git": code.commit}
+        for index, item in enumerate(plan.experiments):
+            name = run_id(created, f"{sweep.id}-{index:0{width}d}")
+            own = {
+                "id": name,
+                "experiment": item.config.name,
+                "index": index,
+                "fingerprint": item.fingerprint,
+                "command": item.command,
+                "env": item.env,
+                "cwd": str(item.cwd),
+                "varied": item.varied,
+            }
+            event = {"time": created, "state": QUEUED, "attempt": 1}
+            path = root.path / item.config.name / name
+            run = RunDir.create(path, own | identity, item.tree, event, lambda run: code.link_into(run.code))
+            jobs.append(_job(run, own, item.tree, 1, code.digest))
+    except BaseException:  # Ctrl-C too: half a sweep is worse than none
+        for job in jobs:
+            shutil.rmtree(job.run.path, ignore_errors=True)
+        shutil.rmtree(sweep.path, ignore_errors=True)
+        raise
+    return sweep, jobs
+
+
+def reopen(sweep: SweepDir, root: Root) -> tuple[list[Job], Counter[str]]:
+    """Queue again what of a sweep has not succeeded, with the code as it is now.
+
+    Returns:
+        The jobs, and how many runs are left as they are: SUCCEEDED, or RUNNING (without a dispatcher).
+
+    Raises:
+        LightexError: another dispatcher is at work on the sweep, or its runs cannot be written.
+    """
+    if not sweep.claim():
+        raise LightexError(f"sweep {sweep.id} is being run by another lx", "wait for it, or stop that one first")
+    left: Counter[str] = Counter()
+    again: list[tuple[RunDir, int]] = []
+    for run in sweep.runs():
+        summary = summarize(run, lambda _sweep: False)
+        if summary.status in (SUCCEEDED, RUNNING):
+            left[summary.status] += 1
+            continue
+        run.cut_torn_event()
+        events = run.events()
+        if summary.status == LOST and events[-1].get("state") not in ENDED:
+            run.append_event({"time": time.time(), "state": LOST, "attempt": summary.attempt, "reason": summary.reason})
+        again.append((run, summary.attempt + (summary.status != QUEUED)))
+    project = Path(str(sweep.about.get("project")))
+    code = _snapshot(project, sweep, root) if again else None
+    jobs = []
+    for run, attempt in again:
+        if attempt > 1:
+            run.append_event({"time": time.time(), "state": QUEUED, "attempt": attempt})
+        if code:
+            code.link_into(run.code)
+            jobs.append(_job(run, run.identity, run.config, attempt, code.digest))
+    return jobs, left
+
+
+def supervise(
+    sweep: SweepDir, jobs: Sequence[Job], *, slots: int | None, fail_fast: bool, watch: Watcher
+) -> tuple[Counter[str], str | None]:
+    """Run jobs to their ends. Ctrl-C, SIGTERM and a closed terminal stop them cleanly; a second one kills.
+
+    Returns:
+        How many runs ended in which state, and why it was stopped if it was.
+    """
+    name = str(jobs[0].run.identity["engine"])
+    queue = Queue(jobs, load_engine(name), name, slots=slots, fail_fast=fail_fast, watch=watch)
+    with _stopping(queue.stop):
+        try:
+            ended = queue.run()
+        finally:
+            sweep.release()
+    return ended, queue.stopping
+
+
+def load_engine(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        NotFoundError: there is none, or a package that it needs is missing.
+    """
+    engine: Engine = plugins.load(plugins.ENGINES, name)()
+    return engine
+
+
+@contextmanager
+def _stopping(stop: Callable[[str], None]) -> Iterator[None]:
+    words = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "the terminal was closed"}
+    before = {number: signal.signal(number, lambda number, _: stop(words[signal.Signals(number)])) for number in words}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) -> Planned:
+    if not _NAME.fullmatch(config.name):
+        raise ConfigError(f"name: {config.name!r} cannot name a folder", "use letters, digits, '.', '_' and '-'")
+    if (config.command is None) == (config.target is None):
+        found = "neither" if config.command is None else "both"
+        raise ConfigError(f"{config.name}: an experiment has a command or a target, this one has {found}")
+    folders = {name: str((project / path).absolute()) for name, path in config.storage.dirs.items()}
+    context = {
+        "hp": config.hp,
+        "dirs": folders,
+        "name": config.name,
+        "resources": config.resources,
+        "tags": config.tags,
+    }
+    if config.command is not None:
+        command = render(config.command, context)
+        if not command:
+            raise ConfigError(f"{config.name}: the command is empty: {config.command!r}")
+    else:
+        command = [sys.executable, "-m", "lightex.target", str(config.target)]
+    for name in config.env:
+        if _SECRET.fullmatch(name):
+            raise ConfigError(
+                f"env.{name} looks like a secret, and configs are recorded with every run",
+                f"take it out of the config and export {name} in your shell: commands inherit the environment",
+            )
+    tree = to_tree(config)
+    return Planned(
+        config=config,
+        tree=tree,
+        varied={name: _plain(value) for name, value in varied.items()},
+        fingerprint=fingerprint(config),
+        command=command,
+        env={name: render_text(text, context) for name, text in config.env.items()},
+        cwd=(project / (config.cwd or "")).absolute(),
+    )
+
+
+def _plain(value: Any) -> Any:
+    return jsonable(to_tree(value) if hasattr(value, "__dataclass_fields__") else value)
+
+
+def _check_distinct(planned: Sequence[Planned]) -> None:
+    seen: dict[str, int] = {}
+    for number, item in enumerate(planned, start=1):
+        first = seen.setdefault(item.fingerprint, number)
+        if first != number:
+            raise ConfigError(
+                f"experiments {first} and {number} of {len(planned)} are equal: {item.varied}",
+                "the same config twice gives the same result: take one out, or vary a seed (hp.seed=0,1)",
+            )
+
+
+def _check_possible(plan: Plan) -> None:
+    """What can be known before anything starts: that the engine, the loggers and the resources exist."""
+    if not plan.experiments:
+        raise ConfigError(f"{plan.name} has no experiments")
+    for logger in {name for item in plan.experiments for name in item.config.loggers}:
+        plugins.find(plugins.SINKS, logger)
+    capacity = load_engine(plan.engine).capacity()
+    needs: dict[Resources, Planned] = {item.config.resources: item for item in plan.experiments}
+    for resources, item in needs.items():
+        if capacity and (lacks := capacity.lacks(resources)):
+            raise ConfigError(
+                f"{item.config.name} can never run on this machine: it {lacks}",
+                f"given: {resources}",
+                "lower resources.*, or run it elsewhere (-e ENGINE)",
+            )
+
+
+def _snapshot(project: Path, sweep: SweepDir, root: Root) -> snapshot.Snapshot:
+    return snapshot.take(project, sweep.code, leave_out=root.path)
+
+
+def _job(run: RunDir, identity: Mapping[str, Any], config: Mapping[str, Any], attempt: int, code: str) -> Job:
+    given = config.get("resources") or {}
+    env = {
+        "LX_RUN_DIR": str(run.path),
+        "LX_RUN_ID": run.id,
+        "LX_SWEEP": str(identity.get("sweep", run.id)),
+        "LX_ATTEMPT": str(attempt),
+        **(environment({"hp": config["hp"]}) if config.get("hp") is not None else {}),
+        **identity["env"],
+    }
+    return Job(
+        run=run,
+        command=tuple(identity["command"]),
+        env=env,
+        cwd=Path(identity["cwd"]),
+        resources=Resources(**given),
+        timeout=config.get("timeout"),
+        grace=config.get("grace", 10.0),
+        attempt=attempt,
+        code=code,
+    )

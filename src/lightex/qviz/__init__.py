@@ -1,0 +1,1 @@
+"""Query, visualise and compare what runs recorded."""

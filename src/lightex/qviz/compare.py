@@ -1,0 +1,99 @@
+"""Runs side by side: only what differs, best first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+from lightex.core.errors import NotFoundError, did_you_mean
+from lightex.core.summary import Summary
+
+# Names by which people mean "less is better", as whole words between separators; all else is "more is better".
+_LESS = re.compile(
+    r"(?:^|[._/\- ])(\w*loss|err|\w*error|\w*mse|mae|mape|nll|ppl|perplexity|wer|cer|fid|bpc|time|seconds)$"
+)
+_HELD_OUT = re.compile(r"(?:^|[._/\- ])(val|valid|validation|test|eval|dev)")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table of runs.
+
+    Attributes:
+        runs: best first.
+        params: the parameters that differ between the runs.
+        metrics: the metrics shown, the one that they are ordered by first.
+        by: that metric; None: there are none, the order is that of time.
+        mode: whether its least ("min") or greatest ("max") value is best.
+        same: the parameters that are the same for all, with their values.
+    """
+
+    runs: list[Summary]
+    params: list[str]
+    metrics: list[str]
+    by: str | None
+    mode: str
+    same: dict[str, Any]
+
+
+def compare(runs: Sequence[Summary], by: str | None = None, mode: str | None = None) -> Comparison:
+    """Put runs side by side.
+
+    Args:
+        runs: which.
+        by: the metric to order by, or a part of its name that only one has; default: the objective of the
+            experiment's config, else a metric of held-out data, else the first.
+        mode: "min" or "max"; default: that of the objective, else guessed by the metric's name.
+
+    Raises:
+        NotFoundError: no run has that metric.
+    """
+    names = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    wanted, wanted_mode = next((run.objective for run in runs if run.objective), (None, None))
+    metric = _named(by, names) if by else wanted if wanted in names else _main(names)
+    direction = mode or (wanted_mode if metric == wanted else None) or guess_mode(metric or "")
+    params = list(dict.fromkeys(name for run in runs for name in run.params))
+    differing = [name for name in params if len({repr(run.params.get(name)) for run in runs}) > 1]
+    return Comparison(
+        runs=sorted(runs, key=lambda run: _rank(run, metric, direction)),
+        params=differing,
+        metrics=([metric] if metric else []) + [name for name in names if name != metric],
+        by=metric,
+        mode=direction,
+        same={name: runs[0].params[name] for name in params if name not in differing},
+    )
+
+
+def guess_mode(metric: str) -> str:
+    """ "min" for names such as loss, val.mse, test/error; "max" for all others."""
+    return "min" if _LESS.search(metric.lower()) else "max"
+
+
+def _main(names: Sequence[str]) -> str | None:
+    held_out = [name for name in names if _HELD_OUT.search(name.lower())] or list(names)
+    better = [name for name in held_out if guess_mode(name) == "max"] or held_out
+    return better[0] if better else None
+
+
+def _named(given: str, names: Sequence[str]) -> str:
+    if given in names:
+        return given
+    found = [name for name in names if given in name]
+    if len(found) == 1:
+        return found[0]
+    raise NotFoundError(
+        f"no metric '{given}' in these runs.{did_you_mean(given, names)}", f"there are: {', '.join(names) or 'none'}"
+    )
+
+
+def _rank(run: Summary, metric: str | None, mode: str) -> tuple[int, float]:
+    """Best first; NaN and infinite values of the wrong sign last, runs without the metric behind them."""
+    value = run.metrics.get(metric) if metric else None
+    if value is None:
+        return (2, 0.0)
+    if isnan(value):
+        return (1, 0.0)
+    return (0, value if mode == "min" else -value)
