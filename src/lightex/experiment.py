@@ -30,8 +30,8 @@ from lightex.namedconf.export import environment
 from lightex.namedconf.fingerprint import fingerprint
 from lightex.namedconf.registry import Registry
 from lightex.namedconf.resolve import Expansion, expand
-from lightex.namedconf.schema import to_tree
 from lightex.namedconf.template import render, render_text
+from lightex.namedconf.tree import to_tree
 from lightex.storage import snapshot
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

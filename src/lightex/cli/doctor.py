@@ -1,0 +1,94 @@
+"""`lx doctor`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from lightex.cli.output import paint, print_json
+from lightex.core import plugins
+from lightex.core.errors import LightexError
+from lightex.core.root import Root
+from lightex.core.units import format_size
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
+@click.pass_obj
+def command(root: str | None, as_json: bool) -> int:
+    """Check that this machine is ready: Python, the folder of runs, resources, engines, configs."""
+    findings = [_python(), _runs(Root.locate(root)), *_resources(), *_engines(), _git(), _configs()]
+    if as_json:
+        print_json([{"what": what, "ok": ok, "found": found} for what, ok, found in findings])
+    else:
+        for what, ok, found in findings:
+            mark = {True: paint("ok  ", "green"), False: paint("FAIL", "red"), None: paint("-   ", dim=True)}[ok]
+            click.echo(f"{mark}  {what:<9}  {found}")
+    return 1 if any(ok is False for _, ok, _ in findings) else 0
+
+
+Finding = tuple[str, bool | None, str]
+
+
+def _python() -> Finding:
+    found = shutil.which("python")
+    note = "" if found else "; there is no 'python' on PATH, write python3 in commands"
+    return "python", True, f"{sys.version.split()[0]} at {sys.executable}{note}"
+
+
+def _runs(root: Root) -> Finding:
+    folder = next(path for path in (root.path, *root.path.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return "runs", False, f"cannot write {root.path}: {error.strerror}; choose another with --root or LX_ROOT"
+    free = format_size(shutil.disk_usage(folder).free)
+    return "runs", True, f"{root.path}, {sum(1 for _ in root.runs())} runs, {free} free"
+
+
+def _resources() -> list[Finding]:
+    from lightex.dispatcher.capacity import this_machine
+
+    capacity = this_machine()
+    gpus = ", ".join(capacity.gpus)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    bounded = f" (CUDA_VISIBLE_DEVICES={visible})" if visible is not None else ""
+    return [
+        ("machine", True, f"{capacity.cpus:g} cpus, {format_size(capacity.memory)} of memory"),
+        ("gpus", True if gpus else None, (gpus or "none found by NVML") + bounded),
+    ]
+
+
+def _engines() -> list[Finding]:
+    found: list[Finding] = []
+    for name in plugins.names(plugins.ENGINES):
+        try:
+            plugins.load(plugins.ENGINES, name)()
+        except LightexError as error:
+            found.append((name, None, "; ".join((error.message, *error.details))))
+        else:
+            found.append((name, True, "engine, ready"))
+    return found
+
+
+def _git() -> Finding:
+    path = shutil.which("git")
+    return "git", True if path else None, path or "not installed: code is recorded without commits"
+
+
+def _configs() -> Finding:
+    from lightex.cli.options import load_registry
+
+    try:
+        registry = load_registry()
+        names = [named.name for named in registry.names()]
+    except LightexError as error:
+        return "configs", False, error.message
+    return ("configs", True, f"{', '.join(names)} in {Path(registry.folder)}") if names else (
+        "configs", None, "no lxconfig file here or above; lx init writes one")  # fmt: skip
