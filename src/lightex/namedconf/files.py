@@ -202,7 +202,7 @@ def _infer(name: str, data: Mapping[str, Any], own: Source) -> Any:
         if isinstance(value, list):
             kinds = {type(item) for item in value}
             plain = len(kinds) == 1 and kinds <= {bool, int, float, str}
-            kind = list[kinds.pop()] if plain else list[Any]  # type: ignore[misc]  made at run time
+            kind = list.__class_getitem__(kinds.pop() if plain else Any)
         fields.append((str(key), kind))
         values[str(key)] = nested
     cls = dataclasses.make_dataclass(name, fields, frozen=True, namespace={"__source__": own.where})
