@@ -1,0 +1,113 @@
+"""A project in a folder whose name needs quoting, and the command line run in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightex.cli import main
+from lightex.core.rundir import RunDir
+
+CONFIG = '''from dataclasses import dataclass
+from typing import Literal
+from lightex import Experiment, Resources, replace, sweep
+
+
+@dataclass(frozen=True)
+class Conv:
+    depth: int = 4
+
+
+@dataclass(frozen=True)
+class MLP:
+    width: int = 32
+
+
+@dataclass(frozen=True)
+class HP:
+    lr: float = 1e-2
+    epochs: int = 3
+    note: str = "a b"
+    act: Literal["relu", "gelu"] = "relu"
+    model: Conv | MLP = Conv()
+
+
+base = Experiment(name="demo", command=["python", "train.py", "{{ hp.lr }}", "{{ hp.epochs }}"], hp=HP(),
+                  resources=Resources(cpus=0.5, memory="1MiB"))
+long = replace(base, {"hp.epochs": 30})
+grid = sweep(base, {"hp.lr": [0.1, 0.01, 0.001]})
+tiny = MLP(width=2)
+'''
+
+TRAIN = """import sys
+import lightex
+lr, epochs = float(sys.argv[1]), int(sys.argv[2])
+with lightex.start_run() as run:
+    for step in range(epochs):
+        run.log({"loss": lr / (step + 1)}, step=step)
+    print("done", lr)
+"""
+
+
+@dataclass
+class Done:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in [name for name in os.environ if name.startswith("LX_") or name == "CUDA_VISIBLE_DEVICES"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_COLOR", "1")
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
+    for name in ("lxconfig", "train", "models"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "it's a \"project\""
+    folder.mkdir()
+    (folder / "lxconfig.py").write_text(CONFIG)
+    (folder / "train.py").write_text(TRAIN)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    return folder
+
+
+@pytest.fixture
+def lx(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs `lx ARGUMENTS` in this process."""
+
+    def call(*arguments: str) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            main([*map(str, arguments)])
+        captured = capfd.readouterr()
+        return Done(int(ended.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> RunDir:
+    """A run that is queued."""
+    identity = {"id": "r", "experiment": "demo", "command": ["true"], "sweep": None}
+    return RunDir.create(tmp_path / "runs" / "demo" / "260101-000000-r", identity, {"hp": {"lr": 0.1}},
+                         {"time": 1.0, "state": "QUEUED", "attempt": 1})  # fmt: skip

@@ -1,0 +1,41 @@
+"""Run directories: whole or not at all, refused when of a newer format."""
+
+import pytest
+
+from lightex.core.errors import NewerFormatError, StorageError
+from lightex.core.rundir import RunDir, short
+
+
+def test_a_run_has_its_identity_config_and_first_event(run_dir):
+    assert run_dir.identity["format"] == 1
+    assert run_dir.config == {"hp": {"lr": 0.1}}
+    assert [event["state"] for event in run_dir.events()] == ["QUEUED"]
+    assert sorted(path.name for path in run_dir.path.iterdir()) == ["config.json", "events.jsonl", "run.json"]
+
+
+def test_a_failure_while_it_is_made_leaves_nothing(tmp_path):
+    def fails(_run):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError, match="free some space"):
+        RunDir.create(tmp_path / "x" / "id", {}, {}, {"state": "QUEUED"}, fails)
+    assert list((tmp_path / "x").iterdir()) == []
+
+
+def test_a_newer_format_is_refused(run_dir):
+    path = run_dir.path / "run.json"
+    path.write_text('{"format": 99}')
+    with pytest.raises(NewerFormatError, match="update LightEx"):
+        _ = RunDir(run_dir.path).identity
+    path.write_text('{"format": ')
+    with pytest.raises(StorageError, match=r"run.json is broken: line 1, column"):
+        _ = RunDir(run_dir.path).identity
+
+
+def test_last_output_shows_a_progress_bar_as_it_last_stood(run_dir):
+    run_dir.output_file.write_bytes(b"start\n10%\r20%\r30%\nend\n")
+    assert run_dir.last_output() == ["start", "30%", "end"]
+
+
+def test_short_ids():
+    assert short("261123-174613-3f9a-007") == "3f9a-007"
