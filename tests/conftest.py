@@ -15,7 +15,7 @@ import pytest
 from lightex.cli import main
 from lightex.core.rundir import RunDir
 
-CONFIG = '''from dataclasses import dataclass
+CONFIG = """from dataclasses import dataclass
 from typing import Literal
 from lightex import Experiment, Resources, replace, sweep
 
@@ -44,7 +44,7 @@ base = Experiment(name="demo", command=["python", "train.py", "{{ hp.lr }}", "{{
 long = replace(base, {"hp.epochs": 30})
 grid = sweep(base, {"hp.lr": [0.1, 0.01, 0.001]})
 tiny = MLP(width=2)
-'''
+"""
 
 TRAIN = """import sys
 import lightex
@@ -83,7 +83,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "it's a \"project\""
+    folder = tmp_path / 'it\'s a "project"'
     folder.mkdir()
     (folder / "lxconfig.py").write_text(CONFIG)
     (folder / "train.py").write_text(TRAIN)

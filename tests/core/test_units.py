@@ -9,7 +9,8 @@ from lightex.core.units import format_duration, format_size, parse_duration, par
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("2GiB", 2 << 30), ("1.5 GB", 1_500_000_000), ("512M", 512 << 20), (7, 7), ("0", 0), ("1kB", 1000)]
+    ("text", "size"),
+    [("2GiB", 2 << 30), ("1.5 GB", 1_500_000_000), ("512M", 512 << 20), (7, 7), ("0", 0), ("1kB", 1000)],
 )
 def test_sizes(text, size):
     assert parse_size(text) == size

@@ -12,8 +12,20 @@ from lightex.core.errors import LightexError
 
 @dataclass(frozen=True)
 class Argument:
-    """One optional argument: its name as an attribute, the name of its type, default, choices, help."""
+    """One optional argument.
 
+    Attributes:
+        flag: as it is given: --learning-rate.
+        switch: "value" follows it; "on" or "off" when it sets so by being there; "both": --x and --no-x.
+        name: as an attribute of what argparse returns.
+        kind: the name of its type.
+        default: None if there is none.
+        choices: all that is allowed; empty: anything.
+        help: its words.
+    """
+
+    flag: str
+    switch: str
     name: str
     kind: str
     default: Any
@@ -45,7 +57,10 @@ def _argument(call: ast.Call) -> Argument | None:
         return None
     name = str(_value(given.get("dest")) or names[0].lstrip("-").replace("-", "_"))
     default = _value(given.get("default"))
-    if action in ("store_true", "store_false"):
+    switch = {"store_true": "on", "store_false": "off"}.get(str(action), "value")
+    if "BooleanOptionalAction" in ast.unparse(given.get("action", ast.Constant(""))):
+        switch, kind = "both", "bool"
+    elif switch != "value":
         kind, default = "bool", bool(default) if default is not None else action == "store_false"
     else:
         kind = _kind(given.get("type"), default)
@@ -57,7 +72,7 @@ def _argument(call: ast.Call) -> Argument | None:
         )
     choices = _value(given.get("choices")) or ()
     words = " ".join(str(_value(given.get("help")) or "").split())
-    return Argument(name, kind, default, tuple(choices), words)
+    return Argument(names[0], switch, name, kind, default, tuple(choices), words)
 
 
 def _kind(node: ast.expr | None, default: Any) -> str:

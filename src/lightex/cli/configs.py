@@ -27,7 +27,7 @@ def command(as_json: bool) -> None:
 def _about(named: Named) -> str:
     value = named.value
     if isinstance(value, Sweep):
-        return f"{len(value)} experiments: " + " x ".join(f"{', '.join(a.paths)} ({a.size})" for a in value.axes)
+        return f"{len(value)} experiments: {value.formula}"
     if named.kind == "part":
         return str(value)
     command = value.command or f"target {value.target}"

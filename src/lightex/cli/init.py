@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -23,7 +24,7 @@ class HP:
 
 base = Experiment(
     name="{name}",
-    command="python {script} {{{{ hp | flags }}}}",
+    command={command},
     hp=HP(),
     resources=Resources(cpus=1),
 )
@@ -96,15 +97,32 @@ def _from_script(path: Path) -> str:
     if numeric:
         values = [numeric.default, round(numeric.default / 10, 12)]
         more = f'grid = sweep(base, {{"hp.{numeric.name}": {values!r}}})\n'
-    config = _config(path.stem, path.name, fields, more)
+    config = _config(path.stem, path.name, fields, more, [_word(argument) for argument in arguments])
     if not more:
         config = config.replace("Resources, replace, sweep", "Resources")
     return config if "replace(" in more else config.replace("Resources, replace,", "Resources,")
 
 
-def _config(name: str, script: str, fields: str, more: str) -> str:
+def _config(name: str, script: str, fields: str, more: str, words: Sequence[str] = ("{{ hp | flags }}",)) -> str:
+    parts = [f"python {script}", *words]
+    lines = [repr(part + " " * (part is not parts[-1])) for part in parts]
+    command = repr(" ".join(parts)) if len(parts) < 3 else "\n        ".join(["(", *lines]) + "\n    )"
     imports = "from typing import Literal\n" if "Literal[" in fields else ""
-    return _CONFIG.format(name=name, script=script, fields=fields, more=more, imports=imports)
+    return _CONFIG.format(name=name, command=command, fields=fields, more=more, imports=imports)
+
+
+def _word(argument: Argument) -> str:
+    """The part of the command that passes an argument on."""
+    value = f"hp.{argument.name}"
+    match argument.switch:
+        case "on":
+            return f"{{% if {value} %}}{argument.flag}{{% endif %}}"
+        case "off":
+            return f"{{% if not {value} %}}{argument.flag}{{% endif %}}"
+        case "both":
+            return f"{{{{ '{argument.flag}' if {value} else '--no-{argument.flag[2:]}' }}}}"
+    given = f"{argument.flag} {{{{ {value} }}}}"
+    return given if argument.default is not None else f"{{% if {value} is not none %}}{given}{{% endif %}}"
 
 
 def _field(argument: Argument) -> str:

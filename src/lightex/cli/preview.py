@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from lightex.cli.output import cut
 from lightex.core.root import Root
 from lightex.core.taxonomy import Resources
 from lightex.core.units import format_size, parse_size
@@ -21,10 +22,12 @@ def preview(plan: Plan, root: Root, before: Collection[str], width: int) -> list
     total = len(plan.experiments)
     first = plan.experiments[0]
     axes = plan.expansion.axes
-    sizes = " x ".join(f"{', '.join(axis.paths)} ({axis.size})" for axis in axes)
+    sizes = plan.expansion.points.formula
     lines = [f"{plan.name}: {total} experiment{'s' * (total != 1)}" + (f" = {sizes}" if sizes else "")]
     for axis in axes:
-        lines.append(_row("varies", f"{', '.join(axis.paths)}  {axis.describe()}    {axis.source.where}", width))
+        room = max(width, 40) - len(axis.source.where) - 18
+        values = cut(f"{', '.join(axis.paths)}  {axis.describe()}", room)
+        lines.append(_row("varies", f"{values}    {axis.source.where}", width))
     lines.append(_row("each", f"{shlex.join(first.command)}", width))
     lines.append(_row("needs", needs(first.config.resources), width))
     if before:
@@ -63,5 +66,4 @@ def at_once(plan: Plan) -> str:
 
 
 def _row(name: str, text: str, width: int) -> str:
-    line = f"  {name:<10}  {text}"
-    return line if len(line) <= max(width, 40) else line[: max(width, 40) - 3] + "..."
+    return cut(f"  {name:<10}  {text}", max(width, 40))

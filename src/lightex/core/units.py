@@ -9,7 +9,7 @@ from lightex.core.errors import ConfigError
 _SIZES = {"": 1, "B": 1}
 _SIZES |= {f"{p}iB": 1024**n for n, p in enumerate("KMGTP", start=1)}  # IEC 80000-13
 _SIZES |= {f"{p}B": 1000**n for n, p in enumerate("KMGTP", start=1)} | {"kB": 1000}
-_SIZES |= {p: 1024**n for n, p in enumerate("KMGTP", start=1)}  # "2G" as docker and Slurm read it
+_SIZES |= {p: 1024**n for n, p in enumerate("KMGTP", start=1)}  # "2G", as schedulers read it
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "ms": 0.001}
 _NUMBER = r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
 _SIZE = re.compile(rf"\s*{_NUMBER}\s*([A-Za-z]*)\s*")

@@ -64,8 +64,10 @@ def replace(base: Any, changes: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: a path leads nowhere (names the nearest), or a value is not of the field's type.
     """
+    from lightex.namedconf.sweep import Sweep
+
     source = Source("replace", caller(1))
-    if is_config(base):
+    if not isinstance(base, Sweep):
         return change(base, changes, source)
     return base.on(lambda config: change(config, changes, source))
 

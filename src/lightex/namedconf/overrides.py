@@ -110,7 +110,7 @@ def _value(text: str, kind: Any, path: str, named: Mapping[str, Any], owner: typ
     if isinstance(named.get(text), classes or ()):
         return named[text]
     if len(classes) > 1 and text in tags(classes)[1]:
-        return {tags(classes)[0]: text}
+        return parse_value(kind, {tags(classes)[0]: text}, path, "command line", owner)
     value = text if kind is str and not is_quoted(text) else literal(text)
     try:
         return parse_value(kind, value, path, "command line", owner)

@@ -215,6 +215,13 @@ class Sweep:
         return Sweep(tuple((function(base), around) for base, around in self.parts))
 
     @property
+    def formula(self) -> str:
+        """How the number of configs comes about: `hp.lr (3) x hp.seed (2) + hp.n (4)`."""
+        terms = chain.from_iterable(around.terms for _, around in self.parts)
+        products = (" x ".join(f"{', '.join(axis.paths)} ({axis.size})" for axis in term) or "1" for term in terms)
+        return "" if not self.axes else " + ".join(products)
+
+    @property
     def axes(self) -> list[Axis]:
         """What varies, each axis once."""
         terms = chain.from_iterable(around.terms for _, around in self.parts)

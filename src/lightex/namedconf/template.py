@@ -74,6 +74,7 @@ def _joined(value: Any) -> str:
 
 def _render(template: str, context: Mapping[str, Any], values: list[Any]) -> str:
     from jinja2 import TemplateSyntaxError, UndefinedError
+    from jinja2.exceptions import SecurityError
 
     try:
         return _compiled(template).render({**context, "__values__": values})
@@ -83,6 +84,8 @@ def _render(template: str, context: Mapping[str, Any], values: list[Any]) -> str
         ) from None
     except UndefinedError as error:
         raise _undefined(template, context, str(error)) from None
+    except SecurityError as error:
+        raise ConfigError(f"the template reaches where it must not: {error}", f"in: {template}") from None
     except (TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise ConfigError(f"the template fails: {type(error).__name__}: {error}", f"in: {template}") from None
 

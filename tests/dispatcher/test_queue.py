@@ -1,0 +1,177 @@
+"""The queue with real processes."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lightex.core.rundir import RunDir
+from lightex.core.taxonomy import Resources
+from lightex.dispatcher.capacity import Capacity
+from lightex.dispatcher.engines.process import ProcessEngine
+from lightex.dispatcher.job import Job
+from lightex.dispatcher.queue import Queue
+
+
+class Engine(ProcessEngine):
+    def capacity(self):
+        return Capacity(4, 1 << 30, lambda: ("0", "1", "7"))
+
+
+@pytest.fixture
+def job(tmp_path):
+    def make(command, number=0, **options):
+        run = RunDir.create(tmp_path / "demo" / f"id-{number}", {}, {}, {"state": "QUEUED"})
+        options = {"resources": Resources(cpus=1), "env": {}, "cwd": tmp_path, **options}
+        command = ["sh", "-c", command] if isinstance(command, str) else command
+        return Job(run=run, command=tuple(command), **options)
+
+    return make
+
+
+def run(*jobs, **options):
+    queue = Queue(jobs, Engine(), "process", **options)
+    queue.run()
+    return queue
+
+
+def ends(*jobs):
+    return [(job.run.events()[-1]["state"], job.run.events()[-1].get("reason")) for job in jobs]
+
+
+def test_a_run_goes_through_its_states_and_keeps_its_output(job):
+    one = job('echo out; echo err >&2; echo "$LX_X"', env={"LX_X": "a  b"})
+    run(one)
+    assert [event["state"] for event in one.run.events()] == ["QUEUED", "SUBMITTED", "RUNNING", "SUCCEEDED"]
+    assert one.run.output_file.read_text() == "out\nerr\na  b\n"
+    end = one.run.events()[-1]
+    assert end["exit_code"] == 0
+    assert end["peak_memory"] > 100_000
+    assert one.run.events()[2]["process"]["pid"]
+
+
+@pytest.mark.parametrize(
+    ("command", "state", "reason"),
+    [
+        ("exit 3", "FAILED", "exit code 3"),
+        ("echo 'Traceback'; echo 'ValueError: loss is NaN'; exit 1", "FAILED", "exit code 1: ValueError: loss is NaN"),
+        ("kill -9 $$", "FAILED", "killed by SIGKILL"),
+        (["no-such-program"], "FAILED", "command not found: no-such-program on PATH"),
+        (["/etc/passwd"], "FAILED", "cannot start /etc/passwd: Permission denied"),
+        (["true", "a\0b"], "FAILED", "cannot start 'true': embedded null byte"),
+    ],
+)
+def test_every_end_has_its_reason_and_fails_that_one_run_only(job, command, state, reason):
+    bad, good = job(command, 0), job("true", 1)
+    queue = run(bad, good)
+    assert ends(bad)[0][0] == state
+    assert ends(bad)[0][1].startswith(reason)
+    assert ends(good) == [("SUCCEEDED", None)]
+    assert dict(queue.ended) == {"FAILED": 1, "SUCCEEDED": 1}
+
+
+def test_what_the_logger_said_counts_though_the_exit_code_is_zero(job):
+    one = job(f"""echo '{{"finish":{{"status":"FAILED","reason":"diverged"}}}}' >> {"$R"}/records.jsonl""")
+    one = Job(**{**vars(one), "env": {"R": str(one.run.path)}})
+    run(one)
+    assert ends(one) == [("FAILED", "the run failed: diverged")]
+
+
+def test_a_timeout_ends_a_run_even_one_that_ignores_sigterm(job):
+    stubborn = "trap '' TERM; while :; do sleep 0.05; done"
+    jobs = [job("exec sleep 60", 0, timeout=0.3), job(stubborn, 1, timeout=0.3, grace=0.3)]
+    began = time.monotonic()
+    run(*jobs)
+    assert time.monotonic() - began < 10
+    assert [(state, reason.startswith("timed out after 0.")) for state, reason in ends(*jobs)] == [("FAILED", True)] * 2
+
+
+def test_no_more_run_at_once_than_slots_and_resources_allow(job, tmp_path):
+    command = f"echo + >> {tmp_path}/log; sleep 0.1; echo - >> {tmp_path}/log"
+    for options, most in (({"slots": 2}, 2), ({}, 4)):
+        (tmp_path / "log").write_text("")
+        run(*(job(command, f"{most}-{number}") for number in range(8)), **options)
+        level = peak = 0
+        for line in (tmp_path / "log").read_text().split():
+            level += 1 if line == "+" else -1
+            peak = max(peak, level)
+        assert peak == most
+
+
+def test_gpus_are_given_to_one_run_each_and_hidden_from_the_others(job):
+    jobs = [job("echo $CUDA_VISIBLE_DEVICES; sleep 0.2", n, resources=Resources(cpus=0.1, gpus=g)) for n, g in
+            enumerate((1, 2, 0))]  # fmt: skip
+    run(*jobs)
+    assert [job.run.output_file.read_text().strip() for job in jobs] == ["0", "1,7", ""]
+
+
+def test_stopping_cancels_what_runs_and_what_waits_and_kills_the_whole_group(job, tmp_path):
+    jobs = [job(f"sleep 100 & echo $! > {tmp_path}/child; wait", 0), job("true", 1, resources=Resources(cpus=4))]
+    queue = Queue(jobs, Engine(), "process")
+    stopper = threading.Timer(0.3, queue.stop, ["Ctrl-C"])
+    stopper.start()
+    queue.run()
+    assert ends(*jobs) == [("CANCELLED", "Ctrl-C"), ("CANCELLED", "not started: Ctrl-C")]
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{child}/stat").exists() and time.monotonic() < deadline:
+        if Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
+            break
+        time.sleep(0.02)
+    else:
+        assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_second_stop_kills(job):
+    one = job("trap '' TERM; echo ready; while :; do sleep 0.05; done", grace=60)
+    queue = Queue([one], Engine(), "process")
+
+    def stop_twice():
+        while not (one.run.output_file.exists() and one.run.output_file.read_text()):
+            time.sleep(0.01)
+        queue.stop("Ctrl-C")
+        time.sleep(0.4)
+        queue.stop("Ctrl-C")
+
+    threading.Thread(target=stop_twice).start()
+    began = time.monotonic()
+    queue.run()
+    assert time.monotonic() - began < 10
+    assert one.run.events()[-1]["signal"] == signal.SIGKILL
+    assert ends(one) == [("CANCELLED", "Ctrl-C")]
+
+
+def test_fail_fast_stops_the_rest(job):
+    jobs = [job("exit 1", 0), job("exec sleep 60", 1), job("true", 2, resources=Resources(cpus=4))]
+    queue = run(*jobs, fail_fast=True)
+    assert queue.ended == {"FAILED": 1, "CANCELLED": 2}
+    assert queue.stopping.startswith("--fail-fast")
+
+
+def test_a_small_job_may_overtake_one_that_does_not_fit(job):
+    jobs = [
+        job("sleep 0.3", 0, resources=Resources(cpus=3)),
+        job("true", 1, resources=Resources(cpus=3)),
+        job("true", 2),
+    ]
+    run(*jobs)
+    started = [job.run.events()[2]["time"] for job in jobs]
+    assert started[2] < started[1]
+
+
+def test_a_further_attempt_is_marked_in_the_output(job):
+    one = job("echo hello", attempt=2)
+    run(one)
+    assert one.run.output_file.read_text() == "--- attempt 2 ---\nhello\n"
+
+
+def test_python_of_a_venv_that_nobody_activated_is_found(monkeypatch, job):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    one = job("command -v python")
+    run(one)
+    assert one.run.output_file.read_text().strip() == os.path.join(os.path.dirname(sys.executable), "python")

@@ -1,0 +1,69 @@
+"""The code that made a run."""
+
+import json
+import subprocess
+import tarfile
+
+import pytest
+
+from lightex.storage import snapshot
+
+
+@pytest.fixture
+def repository(tmp_path):
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(folder)]
+    (folder / "a.py").write_text("x = 1\n")
+    (folder / ".gitignore").write_text("runs/\n")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    subprocess.run([*git, "remote", "add", "origin", "https://me:hunter2@example.org/x.git"], check=True)
+    return folder
+
+
+def about(taken):
+    return json.loads(next(file for file in taken.files if file.suffix == ".json").read_text())
+
+
+def test_commit_diff_and_untracked_files(repository, tmp_path):
+    (repository / "a.py").write_text("x = 2\n")
+    (repository / "new.py").write_text("y = 1\n")
+    (repository / ".env").write_text("KEY=1\n")
+    (repository / "tokenizer.py").write_text("z = 1\n")
+    (repository / "big.bin").write_bytes(b"0" * (snapshot.FILE_LIMIT + 1))
+    taken = snapshot.take(repository, tmp_path / "code")
+    assert len(taken.commit) == 40
+    found = about(taken)
+    assert found["untracked"] == ["new.py", "tokenizer.py"]
+    assert found["not_kept"] == [".env", "big.bin"]
+    assert found["remote"] == "https://example.org/x.git"
+    assert "+x = 2" in (tmp_path / "code" / f"{taken.digest}.diff").read_text()
+    with tarfile.open(tmp_path / "code" / f"{taken.digest}.tar.gz") as tar:
+        assert tar.extractfile("new.py").read() == b"y = 1\n"
+
+
+def test_the_same_code_has_the_same_digest(repository, tmp_path):
+    first = snapshot.take(repository, tmp_path / "one")
+    assert snapshot.take(repository, tmp_path / "two").digest == first.digest
+    (repository / "a.py").write_text("x = 3\n")
+    assert snapshot.take(repository, tmp_path / "two").digest != first.digest
+
+
+def test_without_git_the_files_of_the_folder_are_kept(tmp_path):
+    project = tmp_path / "plain"
+    for name in ("train.py", "lib/model.py", "runs/x/output.log", "__pycache__/x.pyc", ".hidden/x", "venv/pyvenv.cfg"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("1")
+    taken = snapshot.take(project, tmp_path / "code", leave_out=project / "runs")
+    assert taken.commit is None
+    assert about(taken)["untracked"] == ["lib/model.py", "train.py"]
+
+
+def test_runs_share_its_files(repository, tmp_path):
+    taken = snapshot.take(repository, tmp_path / "code")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        taken.link_into(tmp_path / name / "code")
+        taken.link_into(tmp_path / name / "code")
+    assert (tmp_path / "one" / "code" / taken.files[0].name).stat().st_nlink == 3
