@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import os
 import sys
 import types
 import typing
@@ -183,7 +182,7 @@ def shown_path(path: Path) -> str:
 def caller(depth: int) -> str:
     """`file:line` of the code `depth` frames above the function that asks."""
     frame = sys._getframe(depth + 1)  # inspect.stack reads files: too slow for a call per config
-    return f"{frame.f_code.co_filename.removeprefix(os.getcwd() + os.sep)}:{frame.f_lineno}"
+    return f"{frame.f_code.co_filename.removeprefix(f'{Path.cwd()}/')}:{frame.f_lineno}"
 
 
 @lru_cache(maxsize=64)
