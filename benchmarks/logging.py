@@ -49,7 +49,9 @@ def _calls(folder: Path) -> None:
             ratios.append(ours / limit)
             medians.append((ours, limit))
     ours, limit = (statistics.median(column) * 1e6 for column in zip(*medians, strict=True))
-    print(f"  run.log {ours:.2f} us, orjson.dumps + os.write {limit:.2f} us: {statistics.median(ratios):.2f} x (goal: 2)")
+    print(
+        f"  run.log {ours:.2f} us, orjson.dumps + os.write {limit:.2f} us: {statistics.median(ratios):.2f} x (goal: 2)"
+    )
 
 
 def _median(call: Callable[[int], None]) -> float:

@@ -15,7 +15,9 @@ def main() -> None:
     """Print the multiples."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "lxconfig.py").write_text(CONFIG.replace('["true"]', f"""["sh", "-c", 'echo \\'{LOGS}\\' >> "$LX_RUN_DIR/records.jsonl"']"""))
+        (folder / "lxconfig.py").write_text(
+            CONFIG.replace('["true"]', f"""["sh", "-c", 'echo \\'{LOGS}\\' >> "$LX_RUN_DIR/records.jsonl"']""")
+        )
         for _ in range(2):
             subprocess.run([LX, "run", "many"], cwd=folder, stdout=subprocess.DEVNULL, check=True)
         commands = {

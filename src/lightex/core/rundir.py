@@ -98,17 +98,18 @@ class RunDir:
             StorageError: the folder cannot be written.
         """
         staged = cls(path.parent / f".{path.name}.part")
+        folder = str(staged.path)  # paths as texts: sweeps are large, and Path costs as much as the system does
         try:
             try:
-                staged.path.mkdir()
+                os.mkdir(folder)  # noqa: PTH102
             except FileNotFoundError:
                 staged.path.mkdir(parents=True)
-            _write(staged.path / "run.json", {"format": FORMAT, **identity})
-            _write(staged.config_file, config)
-            journal.append(staged.events_file, event)
+            _write(f"{folder}/run.json", {"format": FORMAT, **identity})
+            _write(f"{folder}/config.json", config)
+            journal.append(f"{folder}/events.jsonl", event)
             if fill:
                 fill(staged)
-            staged.path.rename(path)
+            os.rename(folder, path)  # noqa: PTH104
         except OSError as error:
             shutil.rmtree(staged.path, ignore_errors=True)
             raise StorageError(f"cannot write {path}: {error.strerror}", *journal.advice(error)) from error
@@ -207,6 +208,10 @@ def write_object(path: Path, value: Mapping[str, Any]) -> None:
     staged.replace(path)
 
 
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    with open(path, "wb") as file:  # noqa: PTH123  Path.open costs twice as much, and sweeps are large
-        file.write(orjson.dumps(jsonable(dict(value)), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+def _write(path: Path | str, value: Mapping[str, Any]) -> None:
+    data = orjson.dumps(jsonable(dict(value)), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        journal.write_whole(descriptor, data)
+    finally:
+        os.close(descriptor)

@@ -59,10 +59,8 @@ class Capacity:
 
 def this_machine() -> Capacity:
     """What this process may use of this machine: its CPU set and cgroup limits count."""
-    import psutil
-
     cpus: float = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = [psutil.virtual_memory().total]
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         text = _read(name)
         if text.isdigit():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar, cast
 
-from lightex.namedconf.classes import is_config, slots
+from lightex.core.errors import ConfigError
+from lightex.namedconf.classes import is_config, members, slots
 from lightex.namedconf.layers import Source, origins, remember, sources
-from lightex.namedconf.schema import parse
+from lightex.namedconf.quick import MISS, quick
 
 C = TypeVar("C")
 
@@ -38,6 +39,8 @@ def from_tree(tree: Any, like: Any, where: str) -> Any:
     Raises:
         ConfigError: the data does not fit.
     """
+    from lightex.namedconf.schema import parse
+
     values = {}
     for name, slot in slots(type(like)).items():
         if name in tree:
@@ -49,15 +52,22 @@ def _checked(node: Any, prefix: str, own: Source, root: Any) -> Any:
     changed = {}
     for name, slot in slots(type(node)).items():
         value, path = getattr(node, name), f"{prefix}{name}"
-        if slot.is_open and is_config(value):
+        if is_config(value) and (slot.is_open or type(value) in members(slot.type)):
             new = _checked(value, f"{path}.", own, root)
-        else:
-            try:
-                new = parse(slot.type, value, path, "", type(node))
-            except Exception:
-                source = next((s for p, s in sources(root, own).items() if p == path or p.startswith(f"{path}.")), own)
-                parse(slot.type, value, path, str(source), type(node))  # the same error, with its source
-                raise
+        elif (new := quick(slot.type, value)) is MISS:
+            new = _parsed(slot.type, value, path, own, root, type(node))
         if new is not value:
             changed[name] = new
     return dataclasses.replace(node, **changed) if changed else node
+
+
+def _parsed(kind: Any, value: Any, path: str, own: Source, root: Any, owner: type) -> Any:
+    from lightex.namedconf.schema import parse
+
+    try:
+        return parse(kind, value, path, "", owner)
+    except ConfigError:
+        found = sources(root, own)
+        source = next((s for p, s in found.items() if p == path or p.startswith(f"{path}.")), own)
+        parse(kind, value, path, str(source), owner)  # the same error, with its source
+        raise

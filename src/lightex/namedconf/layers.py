@@ -18,6 +18,7 @@ from lightex.namedconf.classes import (
     where_field,
     where_is,
 )
+from lightex.namedconf.quick import MISS, quick
 from lightex.namedconf.tree import flatten, to_tree
 
 if TYPE_CHECKING:
@@ -214,8 +215,6 @@ class _Change:
 
     def _leaf(self, node: Any, kind: Any, owner: type | None) -> Any:
         value = self.value
-        if type(value) is kind and kind in (int, float, str, bool):  # without loading pydantic
-            return value
         if isinstance(value, Mapping) and is_config(node) and not self._other_member(kind, node, value):
             key = tags(classes)[0] if len(classes := members(kind)) > 1 else None
             for name, item in value.items():
@@ -225,6 +224,8 @@ class _Change:
                         node, path.split("."), path.count("."), kind, owner
                     )
             return node
+        if (plain := quick(kind, value)) is not MISS:
+            return plain
         from lightex.namedconf.schema import parse
 
         return parse(kind, value, self.path, str(self.source), owner)

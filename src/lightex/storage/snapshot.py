@@ -50,7 +50,7 @@ class Snapshot:
         """Put it into a run's `code/`: by hard links where the file system has them, else by copies."""
         folder.mkdir(exist_ok=True)
         for file in self.files:
-            target = folder / file.name
+            target = f"{folder}/{file.name}"
             try:
                 os.link(file, target)
             except FileExistsError:
