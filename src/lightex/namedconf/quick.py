@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 MISS = object()
 """Not plain: pydantic has to look at it."""
@@ -20,6 +20,8 @@ def quick(kind: Any, value: Any) -> Any:
     if kind in (int, float, str, bool, types.NoneType, None):
         wanted = types.NoneType if kind is None else kind
         return value if type(value) is wanted else float(value) if kind is float and type(value) is int else MISS
+    if kind is Any or isinstance(kind, TypeVar):
+        return value
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal:
         return value if any(value == part and type(value) is type(part) for part in parts) else MISS
@@ -30,10 +32,15 @@ def quick(kind: Any, value: Any) -> Any:
         exact = [item for item in found if item is not MISS and type(item) is type(value)]
         return exact[0] if exact else quick(next(p for p in parts if p is not types.NoneType), value) if (
             value is not None and len(parts) == 2 and types.NoneType in parts) else MISS  # fmt: skip
-    if origin in (Mapping, dict) and type(value) is dict and parts == (str, str):
-        return value if all(type(item) is str for pair in value.items() for item in pair) else MISS
-    if origin in (Sequence, list, tuple) and type(value) in (list, tuple) and not value:
-        return value if origin in (Sequence, type(value)) else MISS
+    if origin in (Mapping, dict) and type(value) is dict and parts[0] is str:
+        items = [quick(parts[1], item) for item in value.values()]
+        plain = MISS not in items and all(type(key) is str for key in value)
+        return dict(zip(value, items, strict=True)) if plain else MISS
+    if origin in (Sequence, list, tuple) and type(value) in ((list, tuple) if origin is Sequence else (origin,)):
+        if origin is tuple and parts[-1] is not ...:
+            return MISS
+        items = [quick(parts[0], item) for item in value]
+        return type(value)(items) if MISS not in items else MISS
     return MISS
 
 
