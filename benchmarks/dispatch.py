@@ -1,5 +1,6 @@
 """500 experiments of `true`, 4 at once, everything recorded; beside xargs and GNU parallel. Goal: 0.6 x parallel."""
 
+import itertools
 import shutil
 import tempfile
 from pathlib import Path
@@ -26,14 +27,16 @@ def main() -> None:
         folder = Path(name)
         (folder / "lxconfig.py").write_text(CONFIG)
 
-        def run_lx() -> None:
-            shutil.rmtree(folder / "runs", ignore_errors=True)
-            shell([LX, "run", "many", "-j", "4"], folder)()
+        rounds = itertools.count()
+
+        def run_lx() -> None:  # a new folder each time: removing the last one would be measured with it
+            shell([LX, "--root", f"{name}-runs/{next(rounds)}", "run", "many", "-j", "4"], folder)()
 
         commands = {"xargs -P4": shell(["sh", "-c", f"seq {COUNT} | xargs -P4 -n1 true"]), "lx run -j 4": run_lx}
         if parallel := shutil.which("parallel"):
             commands["GNU parallel"] = shell(["sh", "-c", f"seq {COUNT} | {parallel} -j4 true {{}}"])
         found = in_turn(commands, rounds=5)
+        shutil.rmtree(f"{name}-runs")
     for command, seconds in found.items():
         print(f"  {command:<14} {seconds / COUNT * 1000:6.2f} ms each   {seconds / found['xargs -P4']:5.2f} x xargs")
     if "GNU parallel" in found:

@@ -129,7 +129,7 @@ def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDi
     jobs: list[Job] = []
     try:
         sweep.claim()
-        code = _snapshot(plan.project, sweep, root)
+        code = snapshot.take(plan.project, sweep.code)
         width = max(3, len(str(len(plan.experiments) - 1)))
         identity = {"sweep": sweep.id, "config_name": plan.name, "engine": plan.engine, "created": created}
         identity |= {"user": about["user"], "host": about["host"], "git": code.commit}
@@ -157,7 +157,7 @@ def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDi
     return sweep, jobs
 
 
-def reopen(sweep: SweepDir, root: Root) -> tuple[list[Job], Counter[str]]:
+def reopen(sweep: SweepDir) -> tuple[list[Job], Counter[str]]:
     """Queue again what of a sweep has not succeeded, with the code as it is now.
 
     Returns:
@@ -181,7 +181,7 @@ def reopen(sweep: SweepDir, root: Root) -> tuple[list[Job], Counter[str]]:
             run.append_event({"time": time.time(), "state": LOST, "attempt": summary.attempt, "reason": summary.reason})
         again.append((run, summary.attempt + (summary.status != QUEUED)))
     project = Path(str(sweep.about.get("project")))
-    code = _snapshot(project, sweep, root) if again else None
+    code = snapshot.take(project, sweep.code) if again else None
     jobs = []
     for run, attempt in again:
         if attempt > 1:
@@ -299,10 +299,6 @@ def _check_possible(plan: Plan) -> None:
                 f"given: {resources}",
                 "lower resources.*, or run it elsewhere (-e ENGINE)",
             )
-
-
-def _snapshot(project: Path, sweep: SweepDir, root: Root) -> snapshot.Snapshot:
-    return snapshot.take(project, sweep.code, leave_out=root.path)
 
 
 def _job(run: RunDir, identity: Mapping[str, Any], config: Mapping[str, Any], attempt: int, code: str) -> Job:

@@ -31,6 +31,8 @@ def test_commit_diff_and_untracked_files(repository, tmp_path):
     (repository / "new.py").write_text("y = 1\n")
     (repository / ".env").write_text("KEY=1\n")
     (repository / "tokenizer.py").write_text("z = 1\n")
+    (repository / "other-runs" / ".sweeps").mkdir(parents=True)
+    (repository / "other-runs" / "x.py").write_text("a run's file")
     (repository / "big.bin").write_bytes(b"0" * (snapshot.FILE_LIMIT + 1))
     taken = snapshot.take(repository, tmp_path / "code")
     assert len(taken.commit) == 40
@@ -55,7 +57,9 @@ def test_without_git_the_files_of_the_folder_are_kept(tmp_path):
     for name in ("train.py", "lib/model.py", "runs/x/output.log", "__pycache__/x.pyc", ".hidden/x", "venv/pyvenv.cfg"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("1")
-    taken = snapshot.take(project, tmp_path / "code", leave_out=project / "runs")
+    (project / "elsewhere" / ".sweeps").mkdir(parents=True)
+    (project / "elsewhere" / "x.py").write_text("a run's file")
+    taken = snapshot.take(project, tmp_path / "code")
     assert taken.commit is None
     assert about(taken)["untracked"] == ["lib/model.py", "train.py"]
 

@@ -20,7 +20,7 @@ def command(root: str | None, sweep: str | None, jobs: int | None, fail_fast: bo
     """Run what of a sweep (default: the latest) has not succeeded, whatever ended it, with the code as it is now."""
     folder = Root.locate(root)
     found = folder.find_sweep(sweep)
-    queue, left = reopen(found, folder)
+    queue, left = reopen(found)
     if left[RUNNING]:
         click.echo(
             f"{left[RUNNING]} still run without a dispatcher and are left alone; lx resume again when they ended"

@@ -12,7 +12,8 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePath
 from typing import Any
 
 import orjson
@@ -59,17 +60,16 @@ class Snapshot:
                 shutil.copyfile(file, target)
 
 
-def take(project: Path, into: Path, leave_out: Path | None = None) -> Snapshot:
+def take(project: Path, into: Path) -> Snapshot:
     """Take a snapshot of a project's folder.
 
     In a git repository: HEAD, the diff of tracked files against it, and the untracked files that git does not
     ignore. Elsewhere: all files of the folder that are not hidden. Files whose names speak of secrets, and
-    files over the limits, are named in it and not kept.
+    files over the limits, are named in it and not kept. Folders of runs are left out.
 
     Args:
         project: the folder.
         into: where its files go; made if missing.
-        leave_out: a folder whose files are left out (the runs).
 
     Raises:
         OSError: `into` cannot be written.
@@ -78,8 +78,8 @@ def take(project: Path, into: Path, leave_out: Path | None = None) -> Snapshot:
     base = Path(top.decode().strip()) if top else project
     head = _git(project, "rev-parse", "--verify", "-q", "HEAD") if top else None
     diff = (_git(base, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff") or b"") if head else b""
-    names = _untracked(base) if top else _all_files(project, leave_out)
-    kept, skipped = _choose(base, names, leave_out)
+    names = _untracked(base) if top else _all_files(project)
+    kept, skipped = _choose(base, names)
     archive = _pack(base, kept) if kept else b""
     about: dict[str, Any] = {"folder": str(base), "commit": head.decode().strip() if head else None}
     if top:
@@ -116,16 +116,17 @@ def _untracked(top: Path) -> list[str]:
     return sorted(os.fsdecode(name) for name in listed.split(b"\0") if name)
 
 
-def _all_files(folder: Path, leave_out: Path | None) -> list[str]:
+def _all_files(folder: Path) -> list[str]:
     def walk(at: Path) -> Iterator[str]:
         with os.scandir(at) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 path = Path(entry.path)
-                if entry.name.startswith(".") or path == leave_out:
+                if entry.name.startswith("."):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     is_venv = (path / "pyvenv.cfg").exists()
-                    if entry.name not in _SKIPPED_FOLDERS and not is_venv and not entry.name.endswith(".egg-info"):
+                    known = entry.name in _SKIPPED_FOLDERS or is_venv or _holds_runs(path)
+                    if not known and not entry.name.endswith(".egg-info"):
                         yield from walk(path)
                 else:
                     yield path.relative_to(folder).as_posix()
@@ -133,11 +134,12 @@ def _all_files(folder: Path, leave_out: Path | None) -> list[str]:
     return list(walk(folder))
 
 
-def _choose(base: Path, names: list[str], leave_out: Path | None) -> tuple[list[str], list[str]]:
+def _choose(base: Path, names: list[str]) -> tuple[list[str], list[str]]:
     kept, skipped, total = [], [], 0
+    runs = cache(_holds_runs)
     for name in names:
         path = base / name
-        if leave_out and leave_out in path.parents:
+        if any(runs(base / parent) for parent in PurePath(name).parents):
             continue
         try:
             size = path.lstat().st_size
@@ -149,6 +151,10 @@ def _choose(base: Path, names: list[str], leave_out: Path | None) -> tuple[list[
             kept.append(name)
             total += size
     return kept, skipped
+
+
+def _holds_runs(folder: Path) -> bool:
+    return (folder / ".sweeps").is_dir()
 
 
 def _pack(base: Path, names: list[str]) -> bytes:
