@@ -262,7 +262,7 @@ def _planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) 
         config=config,
         tree=tree,
         varied={name: _plain(value) for name, value in varied.items()},
-        fingerprint=fingerprint(config),
+        fingerprint=fingerprint(config, tree),
         command=command,
         env={name: render_text(text, context) for name, text in config.env.items()},
         cwd=(project / (config.cwd or "")).absolute(),

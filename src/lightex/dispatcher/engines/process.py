@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from lightex.core.liveness import process_mark
@@ -53,6 +55,7 @@ class ProcessEngine:
                 os.write(output, f"--- attempt {job.attempt} ---\n".encode())
             process = subprocess.Popen(
                 job.command,
+                executable=_find(job.command[0], environment.get("PATH")),
                 cwd=job.cwd,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -112,6 +115,12 @@ class ProcessEngine:
             peak_memory=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),  # getrusage(2): KiB on Linux
             cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
         )
+
+
+@lru_cache(maxsize=256)
+def _find(command: str, path: str | None) -> str | None:
+    """Where a command lies, looked up once: else every start tries every folder of PATH. None: leave it to exec."""
+    return None if os.sep in command else shutil.which(command, path=path)
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
