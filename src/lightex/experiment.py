@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,12 +114,13 @@ def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDi
         StorageError: the folder cannot be written; what was written is removed.
     """
     created = time.time()
+    experiments = sorted({item.config.name for item in plan.experiments})
     about = {
         "config_name": plan.name,
         "overrides": list(plan.overrides),
         "command_line": list(command_line),
         "project": str(plan.project),
-        "experiments": sorted({item.config.name for item in plan.experiments}),
+        "experiments": experiments,
         "total": len(plan.experiments),
         "host": host(),
         "user": getpass.getuser(),
@@ -153,6 +154,9 @@ def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDi
         for job in jobs:
             shutil.rmtree(job.run.path, ignore_errors=True)
         shutil.rmtree(sweep.path, ignore_errors=True)
+        for folder in (*(root.path / str(name) for name in experiments), sweep.path.parent, root.path):
+            with suppress(OSError):  # others have runs there
+                folder.rmdir()
         raise
     return sweep, jobs
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lightex.core.errors import StorageError
+
 
 def test_a_sweep_runs_is_listed_and_compared(project, lx):
     done = lx("run", "grid", "-j", "2")
@@ -30,6 +32,7 @@ def test_a_sweep_runs_is_listed_and_compared(project, lx):
     assert [line.split()[2] for line in table[1:4]] == ["0.001", "0.01", "0.1"]
     assert "epochs=3" in table[4]
     assert lx("logs", runs[1]["id"]).out == "done 0.01\n"
+    assert lx("logs", runs[1]["id"], "--json").json == [{"id": runs[1]["id"], "output": "done 0.01\n"}]
     assert lx("ls").out.count("SUCCEEDED") == 3
 
 
@@ -154,6 +157,30 @@ def test_a_run_of_a_newer_format_is_refused(project, lx):
     done = lx("ls")
     assert done.code == 2
     assert "update LightEx" in done.err
+
+
+def test_a_failure_while_a_sweep_is_recorded_takes_all_of_it_back(project, lx, monkeypatch):
+    from lightex.core.rundir import RunDir
+
+    made, create = [], RunDir.create.__func__
+
+    def fails_at_the_third(cls, path, identity, config, event, fill=None):
+        made.append(path)
+        if len(made) == 3:
+            raise StorageError("cannot write: No space left on device")
+        return create(cls, path, identity, config, event, fill)
+
+    monkeypatch.setattr(RunDir, "create", classmethod(fails_at_the_third))
+    assert "No space left" in lx("run", "grid").err
+    assert len(made) == 3
+    assert not (project / "runs").exists()
+
+
+def test_without_any_config_lx_init_is_named(tmp_path, monkeypatch, lx):
+    monkeypatch.chdir(tmp_path)
+    done = lx("run")
+    assert done.code == 2
+    assert "lx init" in done.err
 
 
 def test_configs_show_diff_and_schema(project, lx):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lightex.cli.output import paint
+from lightex.cli.output import paint, print_json
 from lightex.core.root import Root
 from lightex.core.rundir import ENDED, RunDir
 from lightex.core.summary import read_all
@@ -20,11 +20,17 @@ _LOOK = 0.1  # seconds between two looks at a file that is followed
 @click.argument("which", nargs=-1, metavar="[RUN|SWEEP]...")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the runs have ended.")
 @click.option("--lines", "-n", type=click.IntRange(min=0), help="Only the last N lines of each.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON array: id and output of each.")
 @click.pass_obj
-def command(root: str | None, which: tuple[str, ...], follow: bool, lines: int | None) -> None:
+def command(root: str | None, /, which: tuple[str, ...], follow: bool, lines: int | None, as_json: bool) -> None:
     """Print what runs (default: the latest) wrote to their output."""
     folder = Root.locate(root)
     runs = [run for prefix in which for run in folder.find(prefix)] or folder.latest()
+    if as_json:
+        if follow:
+            raise click.UsageError("--json prints what is there now; it does not go with --follow")
+        print_json([{"id": run.id, "output": _text(run, lines)} for run in runs])
+        return
     tails = [Tail(run, named=len(runs) > 1) for run in runs]
     for tail in tails:
         tail.show(lines)
@@ -57,6 +63,11 @@ class Tail:
             mark = paint(f"{self.run.short_id} | ", dim=True)
             sys.stdout.buffer.write(mark.encode() + line + b"\n")
         sys.stdout.buffer.flush()
+
+
+def _text(run: RunDir, last: int | None) -> str:
+    text = _read(run.output_file, 0).decode(errors="replace")
+    return text if last is None else "".join(text.splitlines(keepends=True)[-last:] if last else [])
 
 
 def _read(path: Path, offset: int) -> bytes:

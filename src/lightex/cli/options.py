@@ -68,4 +68,6 @@ def config_name(registry: Registry, name: str | None, overrides: Sequence[str]) 
     names = [named.name for named in registry.names() if named.kind != "part"]
     if len(names) == 1 or "base" in names:
         return names[0] if len(names) == 1 else "base", tuple(overrides)
-    raise NotFoundError("which config?", f"there are: {', '.join(names) or 'none'}", "name one: lx run NAME")
+    if not names:
+        raise NotFoundError(f"there are no configs in {registry.folder} or above", "lx init writes a first one")
+    raise NotFoundError("which config?", f"there are: {', '.join(names)}", "name one: lx run NAME")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from math import isnan
 from typing import Any
@@ -125,7 +125,7 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """The summary as `lx ls --json` prints it."""
-        return {**jsonable(asdict(self)), "duration": self.duration}
+        return {**jsonable(vars(self)), "duration": self.duration}
 
 
 def summarize(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
