@@ -8,6 +8,7 @@ DEMO := examples/digits
 
 # The stamp is written last: an interrupted set-up is done again.
 $(READY): pyproject.toml
+	@echo "setting up $(VENV) (about a minute, once)"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@

@@ -35,7 +35,7 @@ def command(root: str | None, name: str | None, overrides: tuple[str, ...], form
     if form == "json":
         print_json({path: {"value": value, "source": str(found[path])} for path, value in flat.items()})
     else:
-        print_table(["", "value", "source"], [[path, show(value), str(found[path])] for path, value in flat.items()])
+        print_table(["", "source", "value"], [[path, str(found[path]), show(value)] for path, value in flat.items()])
 
 
 def find_tree(
