@@ -15,6 +15,8 @@ from lightex.core.errors import StorageError
 
 NONFINITE = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+
 Record = dict[str, Any]
 
 
@@ -23,7 +25,7 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, float):
         return value if isfinite(value) else NONFINITE.get(value, "NaN")
     if isinstance(value, dict):
-        return {str(key): jsonable(item) for key, item in value.items()}
+        return {str(key): item if type(item) in _PLAIN else jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(item) for item in value]
     return value

@@ -125,7 +125,7 @@ class RunDir:
         Raises:
             StorageError: it is missing or broken, or of a newer format.
         """
-        identity = read_object(self.path / "run.json")
+        identity = read_object(f"{self.path}/run.json")
         version = identity.get("format")
         if not isinstance(version, int) or version > FORMAT:
             raise NewerFormatError(
@@ -141,11 +141,11 @@ class RunDir:
         Raises:
             StorageError: it is missing or broken.
         """
-        return read_object(self.config_file)
+        return read_object(f"{self.path}/config.json")
 
     def events(self) -> list[Record]:
         """What the dispatcher did so far, in order."""
-        return list(journal.read(self.events_file))
+        return list(journal.read(f"{self.path}/events.jsonl"))
 
     def append_event(self, *events: Record) -> None:
         """Add to what the dispatcher did. Only the dispatcher of the run may.
@@ -179,7 +179,7 @@ def short(run_id: str) -> str:
     return run_id.split("-", 2)[-1]
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path | str) -> dict[str, Any]:
     """A JSON object from a file.
 
     Raises:

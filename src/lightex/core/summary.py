@@ -10,7 +10,7 @@ from typing import Any
 
 from lightex.core import journal
 from lightex.core.errors import NewerFormatError, StorageError
-from lightex.core.journal import Record, jsonable
+from lightex.core.journal import Record
 from lightex.core.liveness import alive
 from lightex.core.root import Root
 from lightex.core.rundir import ENDED, LOST, QUEUED, RunDir, short
@@ -124,8 +124,8 @@ class Summary:
         return self.ended - self.started if self.started and self.ended else None
 
     def as_json(self) -> dict[str, Any]:
-        """The summary as `lx ls --json` prints it."""
-        return {**jsonable(vars(self)), "duration": self.duration}
+        """The summary as `lx ls --json` prints it; non-finite metrics are still numbers (`journal.jsonable`)."""
+        return {**vars(self), "duration": self.duration}
 
 
 def summarize(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
