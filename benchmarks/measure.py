@@ -1,11 +1,15 @@
 """Timing whole commands in turn, so that a drift of the machine's speed hits all alike."""
 
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+# Where Python may not keep compiled modules, each start compiles them all: no installed package has that.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 LX = str(Path(sys.executable).parent / "lx")
 
@@ -15,6 +19,7 @@ def in_turn(commands: Mapping[str, Callable[[], None]], rounds: int) -> dict[str
     taken: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
+            os.sync()  # what the last command left to be written back is not measured with the next
             began = time.perf_counter()
             command()
             if number:

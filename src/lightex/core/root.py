@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -106,7 +105,7 @@ class Root:
         try:
             (self.path / ".sweeps").mkdir(parents=True, exist_ok=True)
             while True:
-                sweep = self.sweep("".join(secrets.choice(_LETTERS) for _ in range(4)))
+                sweep = self.sweep(_random_letters(4))
                 try:
                     sweep.path.mkdir()
                     break
@@ -119,7 +118,7 @@ class Root:
 
     def new_run_id(self, now: float | None = None) -> str:
         """An id for a run outside any sweep."""
-        return run_id(now or time.time(), "".join(secrets.choice(_LETTERS) for _ in range(5)))
+        return run_id(now or time.time(), _random_letters(5))
 
 
 class SweepDir:
@@ -209,6 +208,10 @@ def project_folder(start: Path | None = None) -> Path | None:
 def run_id(created: float, tail: str) -> str:
     """A run's id: the UTC time of its creation (seconds since the epoch), so that ids sort, and its tail."""
     return time.strftime("%y%m%d-%H%M%S-", time.gmtime(created)) + tail
+
+
+def _random_letters(count: int) -> str:
+    return "".join(_LETTERS[byte % len(_LETTERS)] for byte in os.urandom(count))  # 256 is a multiple of 32
 
 
 def _sweep_of(run: RunDir) -> str:
