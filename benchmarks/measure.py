@@ -19,7 +19,6 @@ def in_turn(commands: Mapping[str, Callable[[], None]], rounds: int) -> dict[str
     taken: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
-            os.sync()  # what the last command left to be written back is not measured with the next
             began = time.perf_counter()
             command()
             if number:
