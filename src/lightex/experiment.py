@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 import shutil
 import signal
@@ -18,7 +17,7 @@ from typing import Any
 from lightex.core import plugins
 from lightex.core.errors import ConfigError, LightexError
 from lightex.core.journal import jsonable
-from lightex.core.liveness import host
+from lightex.core.liveness import host, user
 from lightex.core.root import Root, SweepDir, run_id
 from lightex.core.rundir import ENDED, LOST, QUEUED, RUNNING, SUCCEEDED, RunDir
 from lightex.core.summary import summarize
@@ -123,7 +122,7 @@ def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDi
         "experiments": experiments,
         "total": len(plan.experiments),
         "host": host(),
-        "user": getpass.getuser(),
+        "user": user(),
         "created": created,
     }
     sweep = root.new_sweep(about)
@@ -193,6 +192,8 @@ def reopen(sweep: SweepDir) -> tuple[list[Job], Counter[str]]:
         if code:
             code.link_into(run.code)
             jobs.append(_job(run, run.identity, run.config, attempt, code.digest))
+    if not jobs:
+        sweep.release()
     return jobs, left
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -64,7 +63,7 @@ def _print(result: Comparison, shown: list[Summary]) -> None:
         click.echo("same for all: " + ", ".join(f"{same[name]}={show(value)}" for name, value in result.same.items()))
     failed = [run for run in shown if run.status in ("FAILED", "LOST")]
     if failed:
-        click.echo(f"{len(failed)} failed, e.g. {failed[0].short_id}: {failed[0].reason}", file=sys.stdout)
+        click.echo(f"{len(failed)} failed, e.g. {failed[0].short_id}: {failed[0].reason}")
 
 
 def _cell(values: dict[str, Any], name: str) -> str:

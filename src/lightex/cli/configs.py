@@ -6,7 +6,6 @@ import click
 
 from lightex.cli.options import load_registry
 from lightex.cli.output import print_json, print_table
-from lightex.namedconf.classes import is_config
 from lightex.namedconf.registry import Named
 from lightex.namedconf.sweep import Sweep
 
@@ -32,4 +31,4 @@ def _about(named: Named) -> str:
         return str(value)
     command = value.command or f"target {value.target}"
     words = command if isinstance(command, str) else " ".join(command)
-    return f"{value.name}: {words}" if is_config(value) else words
+    return f"{value.name}: {words}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 from functools import cache
@@ -13,6 +14,14 @@ from typing import Any
 def host() -> str:
     """The name of this machine."""
     return socket.gethostname()
+
+
+def user() -> str:
+    """The name of the user, or the number of one without a name (as in containers)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def birth_mark(pid: int) -> str | None:

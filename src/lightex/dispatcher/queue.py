@@ -196,5 +196,5 @@ class Queue:
         if since is not None:
             self.seconds_worked += now - since
         self.watch(self, job, state)
-        if self.fail_fast and state.state not in (SUCCEEDED, CANCELLED):
-            self.stop(f"--fail-fast, because {job.run.short_id} failed") if not self._stop_reason else None
+        if self.fail_fast and not self._stop_reason and state.state not in (SUCCEEDED, CANCELLED):
+            self.stop(f"--fail-fast, because {job.run.short_id} failed")

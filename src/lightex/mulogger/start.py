@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import getpass
 import os
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.journal import cut_torn_line, open_for_append
-from lightex.core.liveness import alive, host, process_mark
+from lightex.core.liveness import alive, host, process_mark, user
 from lightex.core.root import Root, claim
 from lightex.core.rundir import RUNNING, RunDir
 from lightex.mulogger.run import Run, verdict
@@ -80,7 +79,7 @@ def _start_local(root: Root, experiment: str) -> Run:
         "experiment": experiment,
         "command": [sys.executable, *sys.argv],
         "engine": "local",
-        "user": getpass.getuser(),
+        "user": user(),
         "host": host(),
         "cwd": str(Path.cwd()),
         "created": created,

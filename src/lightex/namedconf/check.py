@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from lightex.core.errors import ConfigError
 from lightex.namedconf.classes import is_config, members, slots
 from lightex.namedconf.layers import Source, origins, remember, sources
-from lightex.namedconf.quick import MISS, quick
+from lightex.namedconf.quick import parse
 
 C = TypeVar("C")
 
@@ -39,8 +39,6 @@ def from_tree(tree: Any, like: Any, where: str) -> Any:
     Raises:
         ConfigError: the data does not fit.
     """
-    from lightex.namedconf.schema import parse
-
     values = {}
     for name, slot in slots(type(like)).items():
         if name in tree:
@@ -54,7 +52,7 @@ def _checked(node: Any, prefix: str, own: Source, root: Any) -> Any:
         value, path = getattr(node, name), f"{prefix}{name}"
         if is_config(value) and (slot.is_open or type(value) in members(slot.type)):
             new = _checked(value, f"{path}.", own, root)
-        elif (new := quick(slot.type, value)) is MISS:
+        else:
             new = _parsed(slot.type, value, path, own, root, type(node))
         if new is not value:
             changed[name] = new
@@ -62,8 +60,6 @@ def _checked(node: Any, prefix: str, own: Source, root: Any) -> Any:
 
 
 def _parsed(kind: Any, value: Any, path: str, own: Source, root: Any, owner: type) -> Any:
-    from lightex.namedconf.schema import parse
-
     try:
         return parse(kind, value, path, "", owner)
     except ConfigError:

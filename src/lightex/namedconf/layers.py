@@ -18,7 +18,7 @@ from lightex.namedconf.classes import (
     where_field,
     where_is,
 )
-from lightex.namedconf.quick import MISS, quick
+from lightex.namedconf.quick import parse
 from lightex.namedconf.tree import flatten, to_tree
 
 if TYPE_CHECKING:
@@ -198,8 +198,6 @@ class _Change:
 
     def _from_nothing(self, classes: tuple[type, ...], kind: Any, parts: list[str], depth: int, owner: Any) -> Any:
         """A change inside a dataclass that is not there yet (None): it is made of its defaults."""
-        from lightex.namedconf.schema import parse
-
         place = ".".join(parts[:depth])
         if len(classes) > 1:
             raise self._error(f"{place} is not set: say which it is first, {place}={classes[0].__name__}")
@@ -224,10 +222,6 @@ class _Change:
                         node, path.split("."), path.count("."), kind, owner
                     )
             return node
-        if (plain := quick(kind, value)) is not MISS:
-            return plain
-        from lightex.namedconf.schema import parse
-
         return parse(kind, value, self.path, str(self.source), owner)
 
     @staticmethod

@@ -11,7 +11,7 @@ from lightex.core.errors import ConfigError
 from lightex.namedconf.classes import members, tags
 from lightex.namedconf.layers import Source, change, locate
 from lightex.namedconf.literal import is_quoted, literal, split
-from lightex.namedconf.quick import MISS, quick
+from lightex.namedconf.quick import parse as parse_value
 from lightex.namedconf.sweep import NOTHING, Distribution, Points, grid, integers, loguniform, sample, uniform
 
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
@@ -99,9 +99,7 @@ def _values(given: str, kind: Any, path: str, named: Mapping[str, Any], owner: t
         if call[1] == "choice":
             return [_value(part, kind, path, named, owner) for part in arguments] or _bad_form(path, given)
         if call[1] == "range":
-            return [
-                _parse_value(kind, number, path, "command line", owner) for number in _range(path, given, arguments)
-            ]
+            return [parse_value(kind, number, path, "command line", owner) for number in _range(path, given, arguments)]
         return _interval(path, given, call[1], arguments, kind, owner)
     return [_value(part, kind, path, named, owner) for part in split(given)]
 
@@ -112,17 +110,17 @@ def _value(text: str, kind: Any, path: str, named: Mapping[str, Any], owner: typ
     if isinstance(named.get(text), classes or ()):
         return named[text]
     if len(classes) > 1 and text in tags(classes)[1]:
-        return _parse_value(kind, {tags(classes)[0]: text}, path, "command line", owner)
+        return parse_value(kind, {tags(classes)[0]: text}, path, "command line", owner)
     value = text if kind is str and not is_quoted(text) else literal(text)
     try:
-        return _parse_value(kind, value, path, "command line", owner)
+        return parse_value(kind, value, path, "command line", owner)
     except ConfigError as error:
         if isinstance(value, str) or is_quoted(text):
             raise _with_names(error, classes, named) from None
     try:
-        return _parse_value(kind, text, path, "command line", owner)
+        return parse_value(kind, text, path, "command line", owner)
     except ConfigError:
-        return _parse_value(kind, value, path, "command line", owner)  # raises, in the words of the literal
+        return parse_value(kind, value, path, "command line", owner)  # raises, in the words of the literal
 
 
 def _with_names(error: ConfigError, classes: tuple[type, ...], named: Mapping[str, Any]) -> ConfigError:
@@ -157,7 +155,7 @@ def _interval(
     if len(bounds) != 2 or not all(type(bound) in (int, float) for bound in bounds):
         _bad_form(path, given)
     for bound in bounds:
-        _parse_value(kind, bound, path, "command line", owner)
+        parse_value(kind, bound, path, "command line", owner)
     if logarithmic:
         return loguniform(*bounds)
     return integers(*bounds) if kind is int else uniform(*bounds)
@@ -165,12 +163,3 @@ def _interval(
 
 def _bad_form(path: str, given: str) -> Any:
     raise ConfigError(f"{path}={given} is not a sweep", f"write one of: {_FORMS}")
-
-
-def _parse_value(kind: Any, value: Any, path: str, where: str, owner: type | None) -> Any:
-    """As `schema.parse`, which is imported only if it is needed."""
-    if (plain := quick(kind, value)) is not MISS:
-        return plain
-    from lightex.namedconf.schema import parse as through_pydantic
-
-    return through_pydantic(kind, value, path, where, owner)

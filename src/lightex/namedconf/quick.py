@@ -10,6 +10,19 @@ MISS = object()
 """Not plain: pydantic has to look at it."""
 
 
+def parse(kind: Any, value: Any, path: str, where: str, owner: type | None = None) -> Any:
+    """A value of a type: as `schema.parse`, which (with pydantic) is imported only for what is not plain.
+
+    Raises:
+        ConfigError: see `schema.parse`.
+    """
+    if (plain := quick(kind, value)) is not MISS:
+        return plain
+    from lightex.namedconf import schema
+
+    return schema.parse(kind, value, path, where, owner)
+
+
 def quick(kind: Any, value: Any) -> Any:
     """The parsed value if it plainly is of the type, else MISS; it never refuses a value.
 

@@ -18,6 +18,7 @@ from lightex.namedconf.layers import Source
 from lightex.namedconf.sweep import Sweep
 
 STEM = "lxconfig"
+_OURS = Path(__file__).parents[1]
 SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 
 
@@ -139,15 +140,17 @@ def _execute(file: Path) -> Any:
 
 def _users_error(error: BaseException, file: Path) -> ConfigError:
     """What went wrong, at the user's own line: ours would not help."""
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent.is_relative_to(file.parent)
-    ]
-    own = [frame for frame in frames if "site-packages" not in frame.filename and "lightex/src" not in frame.filename]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_users(Path(frame.filename), file.parent)]
     at = f"{shown_path(Path(own[-1].filename))}:{own[-1].lineno}" if own else shown_path(file)
     line = linecache.getline(own[-1].filename, own[-1].lineno or 0).strip() if own else ""
     if isinstance(error, LightexError):
         return ConfigError(error.message, f"at {at}: {line}", *error.details)
     return ConfigError(f"{at}: {type(error).__name__}: {error}", *([line] if line else []))
+
+
+def _is_users(file: Path, folder: Path) -> bool:
+    return folder in file.parents and _OURS not in file.parents and "site-packages" not in file.parts
 
 
 def _lines(tree: ast.Module) -> dict[str, int]:
