@@ -131,8 +131,18 @@ def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDi
         sweep.claim()
         code = snapshot.take(plan.project, sweep.code)
         width = max(3, len(str(len(plan.experiments) - 1)))
-        identity = {"sweep": sweep.id, "config_name": plan.name, "engine": plan.engine, "created": created}
-        identity |= {"user": about["user"], "host": about["host"], "git": code.commit}
+        identity: dict[str, Any] = {
+            "sweep": sweep.id,
+            "config_name": plan.name,
+            "config_reference": plan.expansion.reference,
+        }
+        identity |= {
+            "engine": plan.engine,
+            "created": created,
+            "user": about["user"],
+            "host": about["host"],
+            "git": code.commit,
+        }
         for index, item in enumerate(plan.experiments):
             name = run_id(created, f"{sweep.id}-{index:0{width}d}")
             own = {

@@ -28,7 +28,7 @@ def call(target: str) -> None:
         raise ConfigError("this is for runs that lx started: LX_RUN_DIR is not set")
     run = RunDir(os.environ["LX_RUN_DIR"])
     registry = Registry.load(Path.cwd(), Experiment)
-    named = registry.get(str(run.identity["config_name"]))
+    named = registry.get(str(run.identity["config_reference"]))
     like = named.value.parts[0][0] if isinstance(named.value, Sweep) else named.value
     config: Experiment[object] = from_tree(run.config, like, str(run.config_file))
     sys.path.insert(0, str(Path.cwd()))

@@ -259,6 +259,9 @@ def test_a_python_function_is_called_with_its_typed_config(project, lx):
     assert lx("run", "call", "hp.lr=0.5").code == 0
     assert lx("logs").out == "HP MLP(width=5) 0.5\n"
     assert lx("run", "call", "target=work:none").code == 1
+    (project / "file.yaml").write_text("extends: call\nhp: {lr: 0.25}\n")
+    assert lx("run", "file.yaml").code == 0
+    assert lx("logs").out == "HP MLP(width=5) 0.25\n"
 
 
 def test_the_example_in_shell_runs_from_files_alone(lx, monkeypatch, tmp_path, project):

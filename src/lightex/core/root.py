@@ -93,8 +93,10 @@ class Root:
         runs = list(self.runs())
         if not runs:
             raise NotFoundError(f"no runs in {self.path} yet", "start some with: lx run NAME")
-        sweep = _sweep_of(runs[-1])
-        return [run for run in runs if sweep and _sweep_of(run) == sweep] or runs[-1:]
+        second = runs[-1].id[:13]  # an id tells the second; of those of the same one, the record tells more
+        latest = max((run for run in runs if run.id.startswith(second)), key=lambda run: run.identity.get("created", 0))
+        sweep = _sweep_of(latest)
+        return [run for run in runs if sweep and _sweep_of(run) == sweep] or [latest]
 
     def new_sweep(self, about: Mapping[str, Any]) -> SweepDir:
         """Make a sweep with an id of its own; `about` becomes its sweep.json.

@@ -82,7 +82,8 @@ def load(file: Path, name: str | None, registry: Registry, stack: tuple[str, ...
     if varied is not None:
         around = _points(varied, mark).sourced(Source("sweep", _at(file, lines, (*prefix, "sweep"))))
         value = sweep(value, around)
-    return Named(name or file.stem, value, "sweep" if isinstance(value, Sweep) else "config", own)
+    kind = "sweep" if isinstance(value, Sweep) else "config"
+    return Named(name or file.stem, value, kind, own, name or str(file.resolve()))
 
 
 def read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:

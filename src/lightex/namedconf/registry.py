@@ -24,12 +24,21 @@ SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 
 @dataclass(frozen=True)
 class Named:
-    """Something that has a name: a config, a sweep, or a part that can be put into a config."""
+    """Something that has a name: a config, a sweep, or a part that can be put into a config.
+
+    Attributes:
+        name: as people know it.
+        value: the dataclass instance or the sweep.
+        kind: "config", "sweep" or "part".
+        source: where it stands.
+        reference: what `Registry.get` finds it by, from any folder: its name, or the path of its file.
+    """
 
     name: str
     value: Any
     kind: str
     source: Source
+    reference: str
 
 
 class Registry:
@@ -119,7 +128,7 @@ def _load_python(file: Path, root_class: type) -> dict[str, Named]:
         kind = "sweep" if isinstance(value, Sweep) else "config" if isinstance(value, root_class) else "part"
         if not name.startswith("_") and (kind != "part" or is_config(value)):
             where = f"{shown_path(file)}:{lines[name]}" if name in lines else shown_path(file)
-            found[name] = Named(name, value, kind, Source("config", where))
+            found[name] = Named(name, value, kind, Source("config", where), name)
     return found
 
 

@@ -19,6 +19,7 @@ class Expansion:
 
     Attributes:
         name: of the config or sweep.
+        reference: what the registry finds it by.
         base: the config, with what is fixed on the command line; of a sweep, the first base.
         axes: what varies.
         points: the configs, with what each has of its own. Made one by one.
@@ -26,6 +27,7 @@ class Expansion:
     """
 
     name: str
+    reference: str
     base: Any
     axes: list[Axis]
     points: Sweep
@@ -56,7 +58,7 @@ def expand(
     if asked.paths:
         value = Sweep(tuple((base, _without(around, asked.paths)) for base, around in value.parts))
     value = value.times(asked.points)
-    return Expansion(named.name, value.parts[0][0], value.axes, value, named.source)
+    return Expansion(named.name, named.reference, value.parts[0][0], value.axes, value, named.source)
 
 
 def _without(around: Points, paths: Sequence[str]) -> Points:
