@@ -129,7 +129,7 @@ def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDi
     jobs: list[Job] = []
     try:
         sweep.claim()
-        code = snapshot.take(plan.project, sweep.code)
+        code = snapshot.take(plan.project, sweep.path)
         width = max(3, len(str(len(plan.experiments) - 1)))
         identity: dict[str, Any] = {
             "sweep": sweep.id,
@@ -157,7 +157,7 @@ def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDi
             }
             event = {"time": created, "state": QUEUED, "attempt": 1}
             path = root.path / item.config.name / name
-            run = RunDir.create(path, own | identity, item.tree, event, lambda run: code.link_into(run.code))
+            run = RunDir.create(path, own | identity, item.tree, event, lambda run: code.link_into(run.path))
             jobs.append(_job(run, own, item.tree, 1, code.digest))
     except BaseException:  # Ctrl-C too: half a sweep is worse than none
         for job in jobs:
@@ -194,13 +194,13 @@ def reopen(sweep: SweepDir) -> tuple[list[Job], Counter[str]]:
             run.append_event({"time": time.time(), "state": LOST, "attempt": summary.attempt, "reason": summary.reason})
         again.append((run, summary.attempt + (summary.status != QUEUED)))
     project = Path(str(sweep.about.get("project")))
-    code = snapshot.take(project, sweep.code) if again else None
+    code = snapshot.take(project, sweep.path) if again else None
     jobs = []
     for run, attempt in again:
         if attempt > 1:
             run.append_event({"time": time.time(), "state": QUEUED, "attempt": attempt})
         if code:
-            code.link_into(run.code)
+            code.link_into(run.path)
             jobs.append(_job(run, run.identity, run.config, attempt, code.digest))
     if not jobs:
         sweep.release()

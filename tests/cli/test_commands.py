@@ -27,7 +27,7 @@ def test_a_sweep_runs_is_listed_and_compared(project, lx):
     assert folder.parent == project / "runs" / "demo"
     assert json.loads((folder / "config.json").read_text())["resources"]["memory"] == 1 << 20
     assert (folder / "output.log").read_text() == "done 0.1\n"
-    assert len(list((folder / "code").iterdir())) == 2
+    assert len(list(folder.glob("code.*.tar.gz"))) == 1
     table = lx("compare").out.splitlines()
     assert [line.split()[2] for line in table[1:4]] == ["0.001", "0.01", "0.1"]
     assert "epochs=3" in table[4]
@@ -70,7 +70,7 @@ def test_resume_runs_what_has_not_succeeded_with_the_mended_code(project, lx):
     assert sorted(run["attempt"] for run in after.values()) == [1, 2, 2]
     assert "nothing to resume" in lx("resume").out
     again = next(run for run in after.values() if run["attempt"] == 2)
-    assert len(list((Path(again["dir"]) / "code").glob("*.json"))) == 2
+    assert len(list(Path(again["dir"]).glob("code.*.tar.gz"))) == 2
 
 
 def test_ctrl_c_stops_cleanly_records_it_and_resume_goes_on(project, lx):

@@ -22,8 +22,13 @@ def repository(tmp_path):
     return folder
 
 
+def kept(taken, name):
+    with tarfile.open(taken.file) as tar:
+        return tar.extractfile(name).read()
+
+
 def about(taken):
-    return json.loads(next(file for file in taken.files if file.suffix == ".json").read_text())
+    return json.loads(kept(taken, "code.json"))
 
 
 def test_commit_diff_and_untracked_files(repository, tmp_path):
@@ -40,9 +45,8 @@ def test_commit_diff_and_untracked_files(repository, tmp_path):
     assert found["untracked"] == ["new.py", "tokenizer.py"]
     assert found["not_kept"] == [".env", "big.bin"]
     assert found["remote"] == "https://example.org/x.git"
-    assert "+x = 2" in (tmp_path / "code" / f"{taken.digest}.diff").read_text()
-    with tarfile.open(tmp_path / "code" / f"{taken.digest}.tar.gz") as tar:
-        assert tar.extractfile("new.py").read() == b"y = 1\n"
+    assert b"+x = 2" in kept(taken, "changes.diff")
+    assert kept(taken, "files/new.py") == b"y = 1\n"
 
 
 def test_the_same_code_has_the_same_digest(repository, tmp_path):
@@ -64,10 +68,10 @@ def test_without_git_the_files_of_the_folder_are_kept(tmp_path):
     assert about(taken)["untracked"] == ["lib/model.py", "train.py"]
 
 
-def test_runs_share_its_files(repository, tmp_path):
+def test_runs_share_its_file(repository, tmp_path):
     taken = snapshot.take(repository, tmp_path / "code")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        taken.link_into(tmp_path / name / "code")
-        taken.link_into(tmp_path / name / "code")
-    assert (tmp_path / "one" / "code" / taken.files[0].name).stat().st_nlink == 3
+        taken.link_into(tmp_path / name)
+        taken.link_into(tmp_path / name)
+    assert (tmp_path / "one" / taken.file.name).stat().st_nlink == 3

@@ -144,11 +144,6 @@ class SweepDir:
         """
         return read_object(self.path / "sweep.json")
 
-    @property
-    def code(self) -> Path:
-        """Where the code of the sweep is kept; its runs hold links to it."""
-        return self.path / "code"
-
     def runs(self) -> list[RunDir]:
         """The runs of this sweep, in order."""
         about = self.about

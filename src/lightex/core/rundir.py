@@ -62,11 +62,6 @@ class RunDir:
         """The files that the run kept."""
         return self.path / "artifacts"
 
-    @property
-    def code(self) -> Path:
-        """The code that made the run, a set of files per snapshot."""
-        return self.path / "code"
-
     def records_file(self, writer: int = 0) -> Path:
         """Where the n-th writer of the run logs to."""
         return self.path / ("records.jsonl" if writer == 0 else f"records.{writer}.jsonl")

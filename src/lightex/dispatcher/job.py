@@ -23,7 +23,7 @@ class Job:
         timeout: seconds until it is ended; None: never.
         grace: seconds between SIGTERM and SIGKILL.
         attempt: 1 for the first, counted up by each resume.
-        code: which snapshot of the code it runs, see `code/` in its directory; None: none was taken.
+        code: which snapshot of the code it runs, see `code.*.tar.gz` in its directory; None: none was taken.
     """
 
     run: RunDir

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePath
@@ -35,29 +35,27 @@ _GIT = ("git", "-c", "core.quotepath=off", "-c", "core.fsmonitor=false", "--no-o
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot that lies in a folder as files named by its digest.
+    """A snapshot: one archive, named by its digest.
 
     Attributes:
         digest: 12 hex digits of the SHA-256 of all it holds; the same code has the same digest.
         commit: the commit's id, None outside a git repository.
-        files: its files: DIGEST.json (what it is), DIGEST.diff (`git diff HEAD`), DIGEST.tar.gz (untracked files).
+        file: code.DIGEST.tar.gz with code.json (what it is), changes.diff (`git diff HEAD`), files/ (untracked ones).
     """
 
     digest: str
     commit: str | None
-    files: tuple[Path, ...]
+    file: Path
 
     def link_into(self, folder: Path) -> None:
-        """Put it into a run's `code/`: by hard links where the file system has them, else by copies."""
-        folder.mkdir(exist_ok=True)
-        for file in self.files:
-            target = f"{folder}/{file.name}"
-            try:
-                os.link(file, target)
-            except FileExistsError:
-                continue
-            except OSError:
-                shutil.copyfile(file, target)
+        """Put it into a run's folder: by a hard link where the file system has them, else by a copy."""
+        target = f"{folder}/{self.file.name}"
+        try:
+            os.link(self.file, target)
+        except FileExistsError:
+            return
+        except OSError:
+            shutil.copyfile(self.file, target)
 
 
 def take(project: Path, into: Path) -> Snapshot:
@@ -80,7 +78,6 @@ def take(project: Path, into: Path) -> Snapshot:
     diff = (_git(base, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff") or b"") if head else b""
     names = _untracked(base) if top else _all_files(project)
     kept, skipped = _choose(base, names)
-    archive = _pack(base, kept) if kept else b""
     about: dict[str, Any] = {"folder": str(base), "commit": head.decode().strip() if head else None}
     if top:
         branch = _git(base, "symbolic-ref", "-q", "--short", "HEAD")
@@ -88,16 +85,17 @@ def take(project: Path, into: Path) -> Snapshot:
         about["branch"] = branch.decode().strip() if branch else None
         about["remote"] = re.sub(r"(?<=//)[^/@]*@", "", remote.decode().strip()) if remote else None  # no passwords
     about |= {"changed": bool(diff), "untracked": kept, "not_kept": skipped}
-    parts = {".json": orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)}
-    parts |= {suffix: data for suffix, data in ((".diff", diff), (".tar.gz", archive)) if data}
-    digest = hashlib.sha256(b"\0".join(parts.values())).hexdigest()[:12]
+    parts = {"code.json": orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)}
+    if diff:
+        parts["changes.diff"] = diff
+    packed = _pack(base, kept, parts)
+    digest = hashlib.sha256(packed).hexdigest()[:12]
     into.mkdir(parents=True, exist_ok=True)
-    files = [into / f"{digest}{suffix}" for suffix in parts]
-    for file, data in zip(files, parts.values(), strict=True):
-        staged = file.with_name(f".{file.name}.part")
-        staged.write_bytes(data)
-        staged.replace(file)
-    return Snapshot(digest, about["commit"], tuple(files))
+    file = into / f"code.{digest}.tar.gz"
+    staged = file.with_name(f".{file.name}.part")
+    staged.write_bytes(packed)
+    staged.replace(file)
+    return Snapshot(digest, about["commit"], file)
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
@@ -157,15 +155,19 @@ def _holds_runs(folder: Path) -> bool:
     return (folder / ".sweeps").is_dir()
 
 
-def _pack(base: Path, names: list[str]) -> bytes:
+def _pack(base: Path, names: list[str], parts: Mapping[str, bytes]) -> bytes:
     """A tar.gz that is the same for the same files: no times, no owners."""
     packed = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, compresslevel=6) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
+        for name, data in parts.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
         for name in names:
-            info = tar.gettarinfo(base / name, arcname=name)
+            info = tar.gettarinfo(base / name, arcname=f"files/{name}")
             info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
             if info.isreg():
                 with (base / name).open("rb") as file:
