@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightex.core.errors import ConfigError, LightexError
-    from lightex.core.taxonomy import Container, Duration, Experiment, Resources, Size, Storage
+    from lightex.core.taxonomy import Container, Duration, Experiment, Logger, Resources, Size, Storage
+    from lightex.mulogger.models import load_model
     from lightex.mulogger.run import Run
-    from lightex.mulogger.start import start_run
+    from lightex.mulogger.start import MultiLogger, start_run
     from lightex.namedconf.layers import replace
     from lightex.namedconf.sweep import choice, grid, integers, loguniform, sample, sweep, uniform, zipped
 
@@ -20,9 +21,10 @@ __version__ = "0.1.0"
 
 _HOME = {
     "lightex.core.errors": ("ConfigError", "LightexError"),
-    "lightex.core.taxonomy": ("Container", "Duration", "Experiment", "Resources", "Size", "Storage"),
+    "lightex.core.taxonomy": ("Container", "Duration", "Experiment", "Logger", "Resources", "Size", "Storage"),
     "lightex.mulogger.run": ("Run",),
-    "lightex.mulogger.start": ("start_run",),
+    "lightex.mulogger.models": ("load_model",),
+    "lightex.mulogger.start": ("MultiLogger", "start_run"),
     "lightex.namedconf.layers": ("replace",),
     "lightex.namedconf.sweep": (
         "choice",
@@ -43,6 +45,8 @@ __all__ = [
     "Duration",
     "Experiment",
     "LightexError",
+    "Logger",
+    "MultiLogger",
     "Resources",
     "Run",
     "Size",
@@ -50,6 +54,7 @@ __all__ = [
     "choice",
     "grid",
     "integers",
+    "load_model",
     "loguniform",
     "replace",
     "sample",

@@ -21,12 +21,13 @@ from lightex.core.liveness import host, user
 from lightex.core.root import Root, SweepDir, run_id
 from lightex.core.rundir import ENDED, LOST, QUEUED, RUNNING, SUCCEEDED, RunDir
 from lightex.core.summary import summarize
-from lightex.core.taxonomy import Experiment, Resources
+from lightex.core.taxonomy import Experiment, Logger, Resources
 from lightex.dispatcher.engine import Engine
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.queue import Queue, Watcher
 from lightex.namedconf.export import environment
 from lightex.namedconf.fingerprint import fingerprint
+from lightex.namedconf.quick import parse
 from lightex.namedconf.registry import Registry
 from lightex.namedconf.resolve import Expansion, expand
 from lightex.namedconf.template import render, render_text
@@ -267,11 +268,7 @@ def _planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) 
     else:
         command = [sys.executable, "-m", "lightex.target", str(config.target)]
     for name in config.env:
-        if _SECRET.fullmatch(name):
-            raise ConfigError(
-                f"env.{name} looks like a secret, and configs are recorded with every run",
-                f"take it out of the config and export {name} in your shell: commands inherit the environment",
-            )
+        _refuse_secret(f"env.{name}", name)
     tree = to_tree(config)
     return Planned(
         config=config,
@@ -303,8 +300,8 @@ def _check_possible(plan: Plan) -> None:
     """What can be known before anything starts: that the engine, the loggers and the resources exist."""
     if not plan.experiments:
         raise ConfigError(f"{plan.name} has no experiments")
-    for logger in {name for item in plan.experiments for name in item.config.loggers}:
-        plugins.find(plugins.SINKS, logger)
+    for logger in {repr(each): each for item in plan.experiments for each in item.config.loggers}.values():
+        _check_logger(logger)
     capacity = load_engine(plan.engine).capacity()
     needs: dict[Resources, Planned] = {item.config.resources: item for item in plan.experiments}
     for resources, item in needs.items():
@@ -314,6 +311,22 @@ def _check_possible(plan: Plan) -> None:
                 f"given: {resources}",
                 "lower resources.*, or run it elsewhere (-e ENGINE)",
             )
+
+
+def _check_logger(logger: str | Logger) -> None:
+    name, options = (logger, {}) if isinstance(logger, str) else (logger.name, logger.options)
+    for option in options:
+        _refuse_secret(f"loggers: option {option} of {name}", option)
+    sink = plugins.load(plugins.SINKS, name)
+    parse(sink.Options, dict(options), f"loggers.{name}", "config")
+
+
+def _refuse_secret(what: str, name: str) -> None:
+    if _SECRET.fullmatch(name):
+        raise ConfigError(
+            f"{what} looks like a secret, and configs are recorded with every run",
+            "take it out of the config and export it in your shell: commands and loggers inherit the environment",
+        )
 
 
 def _job(run: RunDir, identity: Mapping[str, Any], config: Mapping[str, Any], attempt: int, code: str) -> Job:

@@ -53,7 +53,7 @@ def test_a_line_that_is_not_json_does_not_hide_the_others(tmp_path):
 def test_a_reader_goes_on_from_where_it_was(tmp_path):
     path = tmp_path / "j.jsonl"
     journal.append(path, {"a": 1}, {"b": 2})
-    offsets = [offset for _, offset in journal.read_from(path)]
+    offsets = [journal.read_from(path, 0, size)[1] for size in (1, 12, 20, 1000)]
     journal.append(path, {"c": 3})
     assert list(journal.read(path, offsets[-1])) == [{"c": 3}]
 

@@ -102,27 +102,35 @@ def read(path: Path | str, start: int = 0) -> Iterator[Record]:
     A line that is not a JSON object is passed over: writers in other languages make mistakes too, and one
     bad line must not hide the rest.
     """
-    for record, _ in read_from(path, start):
-        yield record
+    yield from read_from(path, start)[0]
 
 
-def read_from(path: Path | str, start: int = 0) -> Iterator[tuple[Record, int]]:
-    """As `read`, with the offset behind each record: where a reader goes on later."""
+def read_from(path: Path | str, start: int = 0, size: int = -1) -> tuple[list[Record], int]:
+    """As `read`, with the offset behind the last whole line: where a reader goes on later.
+
+    Args:
+        path: the journal.
+        start: byte offset of a line's begin.
+        size: stop behind about so many bytes (a longer line is read whole); -1: read all.
+    """
     try:
         with open(path, "rb") as file:  # noqa: PTH123  Path.open costs twice as much, and 1,000 runs are listed
             file.seek(start)
-            data = file.read()
+            data = file.read(size)
+            if size >= 0 and not data.endswith(b"\n"):
+                data += file.readline()
     except FileNotFoundError:
-        return
-    offset = start
-    for line in data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]:
-        offset += len(line) + 1
+        return [], start
+    end = data.rfind(b"\n") + 1
+    records = []
+    for line in data[:end].split(b"\n")[:-1]:
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
         if isinstance(record, dict):
-            yield record, offset
+            records.append(record)
+    return records, start + end
 
 
 def advice(error: OSError) -> tuple[str, ...]:

@@ -84,6 +84,14 @@ class Root:
             return found
         return [_only(found, prefix, "run", [run.short_id for run in runs])]
 
+    def find_run(self, prefix: str) -> RunDir:
+        """The one run that a prefix of its id selects.
+
+        Raises:
+            NotFoundError: none or several do.
+        """
+        return _only(found := self.find(prefix), prefix, "run", [run.short_id for run in found])
+
     def latest(self) -> list[RunDir]:
         """The runs of the latest sweep, or the latest run, whichever is younger.
 

@@ -62,6 +62,11 @@ class RunDir:
         """The files that the run kept."""
         return self.path / "artifacts"
 
+    @property
+    def sinks(self) -> Path:
+        """How far each sink has got, a file per sink."""
+        return self.path / "sinks"
+
     def records_file(self, writer: int = 0) -> Path:
         """Where the n-th writer of the run logs to."""
         return self.path / ("records.jsonl" if writer == 0 else f"records.{writer}.jsonl")

@@ -53,6 +53,7 @@ class Logged:
     metrics: dict[str, Metric] = field(default_factory=dict)
     artifacts: list[str] = field(default_factory=list)
     finish: Record | None = None
+    further_writer: bool = False  # whose records come now: only the first one's decide on parameters and status
     _stale: set[str] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
@@ -61,14 +62,14 @@ class Logged:
             step = record.get("step")
             self._add_metrics(metrics, step if isinstance(step, (int, float)) else None)
         elif isinstance(params := record.get("params"), dict):
-            self.params.update(params)
+            self.params = params | self.params if self.further_writer else self.params | params
         elif isinstance(tags := record.get("tags"), dict):
             self.tags.update(tags)
-        elif isinstance(artifact := record.get("artifact"), dict):
+        elif isinstance(artifact := record.get("artifact") or record.get("media"), dict):
             self.artifacts.append(str(artifact.get("path")))
         elif "attempt" in record:
             self._stale, self.finish = set(self.metrics), None
-        elif isinstance(finish := record.get("finish"), dict):
+        elif isinstance(finish := record.get("finish"), dict) and not self.further_writer:
             self.finish = finish
 
     def _add_metrics(self, metrics: Mapping[str, Any], step: float | None) -> None:
@@ -167,6 +168,17 @@ def summarize(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
     )
 
 
+def status_of(run: RunDir) -> tuple[str, str | None]:
+    """The state of a run and the reason, without reading what it logged.
+
+    Raises:
+        StorageError: the directory is gone, broken, or of a newer format.
+    """
+    events = run.events()
+    root = Root(run.path.parent.parent)
+    return _state(events[-1] if events else {"state": QUEUED}, run.identity, lambda sweep: root.sweep(sweep).supervised)
+
+
 def read_all(root: Root, runs: Iterable[RunDir]) -> list[Summary]:
     """Read many runs of one root; one that is broken is shown as such and does not hide the others.
 
@@ -209,7 +221,8 @@ def _read_or_broken(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
 def read_logged(run: RunDir) -> Logged:
     """What the run logged so far, by all its writers."""
     logged = Logged()
-    for path in run.records_files():
+    for number, path in enumerate(run.records_files()):
+        logged.further_writer = number > 0
         for record in journal.read(path):
             logged.add(record)
     return logged

@@ -52,6 +52,19 @@ class Container:
 
 
 @dataclass(frozen=True)
+class Logger:
+    """A backend with options; its bare name stands for it where there are none.
+
+    Attributes:
+        name: of the backend, as `lx doctor` lists them.
+        options: its own options by name (docs/loggers.md); never a secret: those stay in the environment.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Storage:
     """Named folders that the command template knows as `{{ dirs.NAME }}`.
 
@@ -75,7 +88,7 @@ class Experiment(Generic[H]):
         resources: what it needs while it runs.
         storage: named folders for the template.
         container: the image, for engines that run containers.
-        loggers: backends that its records are copied to, by name.
+        loggers: backends that its records are copied to, by name or as Logger(name, options).
         engine: what runs it.
         env: environment variables for the command (values are templates too).
         cwd: working directory; relative to the folder of the config (default: that folder).
@@ -93,7 +106,7 @@ class Experiment(Generic[H]):
     resources: Resources = field(default=Resources(), metadata=_WHERE)
     storage: Storage = field(default=Storage(), metadata=_WHERE)
     container: Container | None = None
-    loggers: Sequence[str] = field(default=(), metadata=_WHERE)
+    loggers: Sequence[str | Logger] = field(default=(), metadata=_WHERE)
     engine: str = field(default="process", metadata=_WHERE)
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None

@@ -5,37 +5,75 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from time import time
+from time import monotonic, sleep, time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from orjson import OPT_APPEND_NEWLINE, dumps
 
-from lightex.core.errors import LightexError
+from lightex.core.errors import LightexError, did_you_mean
 from lightex.core.journal import Record, encode, jsonable, write_whole
 from lightex.core.rundir import CANCELLED, FAILED, SUCCEEDED, RunDir
-from lightex.mulogger import artifacts, models
-from lightex.mulogger.values import plain_metrics, plain_params
+from lightex.mulogger.logs import Addressed, Logs
+
+if TYPE_CHECKING:
+    from lightex.mulogger.sink import Sink
 
 _BACKLOG = 16 * 1024 * 1024  # bytes kept in memory while the disk is full
+_LOOK = 2.0  # seconds between two looks whether the feeder lives
+
+_RUNS: WeakSet[Run] = WeakSet()
 
 
-class Run:
+def _mark_forked() -> None:
+    for run in _RUNS:
+        run._forked = True
+
+
+os.register_at_fork(after_in_child=_mark_forked)
+
+
+class Run(Logs):
     """A run that is being written to. Get one from `lightex.start_run()`.
 
     Every call appends one record to the run's directory and has handed it to the operating system when it
-    returns: a killed process loses nothing. Calls from several threads are safe.
+    returns: a killed process loses nothing. Calls from several threads are safe. A forked child that logs
+    becomes a further writer of the run.
+
+    Args:
+        directory: the run's directory.
+        descriptor: open for appending to a file of records that no other process holds.
+        writer: the number of that file; only writer 0 decides on parameters and status.
+        attempt: 1 for the first, counted up by each resume.
+        owned: no dispatcher started it: this process writes its events.
+        reopen: opens a file of records for a forked child, given the least number; returns descriptor and number.
+        feed: sees to it that the run's sinks are fed; None: it has none.
+        direct: sinks that are fed here and now, by name.
     """
 
-    def __init__(self, directory: RunDir, descriptor: int, attempt: int, owned: bool) -> None:
+    def __init__(
+        self,
+        directory: RunDir,
+        descriptor: int,
+        writer: int,
+        attempt: int,
+        owned: bool,
+        reopen: Callable[[RunDir, int], tuple[int, int]],
+        feed: Callable[[RunDir], None] | None = None,
+        direct: Mapping[str, Sink] | None = None,
+    ) -> None:
         self.directory = directory
-        self.attempt = attempt
+        self.writer, self.attempt = writer, attempt
+        self._reopen, self._feed, self._direct = reopen, feed, dict(direct or {})
+        self._look_at = 0.0 if feed else float("inf")
+        _RUNS.add(self)
         self._descriptor = descriptor
-        self._owned = owned  # no dispatcher started it: this process writes its events
-        self._finished = False
+        self._owned = owned
+        self._finished = self._forked = False
         self._backlog = bytearray()
         if os.fstat(descriptor).st_size or attempt > 1:
             self._write({"time": time(), "attempt": attempt})
@@ -64,17 +102,7 @@ class Run:
         """The resolved config as plain nested dicts, `run.config["hp"]["lr"]`; empty for a local run."""
         return self.directory.config
 
-    def log(self, metrics: Mapping[str, Any], step: float | None = None) -> None:
-        """Record metrics.
-
-        Args:
-            metrics: numbers by name: Python, NumPy or one-element tensors; NaN and infinity are kept. Nested
-                mappings get dotted names.
-            step: any number that orders them, e.g. the epoch or batch; default: none, ordered by time.
-
-        Raises:
-            LightexError: a value is not a number, or the run is finished.
-        """
+    def log(self, metrics: Mapping[str, Any], step: float | None = None) -> None:  # noqa: D102  as Logs has it
         for value in metrics.values():  # plain finite numbers, the common case, go as they are
             kind = type(value)
             if kind is float:
@@ -83,85 +111,55 @@ class Run:
             elif kind is not int:
                 break
         else:
-            try:
-                record = {"time": time(), "step": step, "metrics": metrics}
-                data = dumps(record, None, OPT_APPEND_NEWLINE)
-            except TypeError:  # an int over 64 bits, a key that is no text, a step that is a NumPy number
-                data = self._encode_metrics(metrics, step)
-            self._append(data)
-            return
-        self._append(self._encode_metrics(metrics, step))
+            if not self._direct:
+                try:
+                    record = {"time": time(), "step": step, "metrics": metrics}
+                    data = dumps(record, None, OPT_APPEND_NEWLINE)
+                except TypeError:  # an int over 64 bits, a key that is no text, a step that is a NumPy number
+                    pass
+                else:
+                    self._append(data)
+                    return
+        super().log(metrics, step)
 
-    def log_metric(self, key: str, value: Any, step: float | None = None) -> None:
-        """Record one metric (MLflow's name for it)."""
-        self.log({key: value}, step)
-
-    def log_metrics(self, metrics: Mapping[str, Any], step: float | None = None) -> None:
-        """Record metrics (MLflow's name for `log`)."""
-        self.log(metrics, step)
-
-    def log_params(self, params: Any) -> None:
-        """Record parameters: a mapping, a dataclass or an argparse namespace; nested ones get dotted names."""
-        self._write({"time": time(), "params": plain_params(params)})
-
-    def log_param(self, key: str, value: Any) -> None:
-        """Record one parameter."""
-        self.log_params({key: value})
-
-    def set_tag(self, key: str, value: Any) -> None:
-        """Label the run."""
-        self.set_tags({key: value})
-
-    def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Label the run."""
-        self._write({"time": time(), "tags": {str(key): str(value) for key, value in tags.items()}})
-
-    def log_text(self, text: str, name: str = "text", step: float | None = None) -> None:
-        """Record a text under a name, e.g. a sample that a language model wrote."""
-        self._write({"time": time(), "step": step, "text": {"name": name, "value": str(text)}})
-
-    def log_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> Path:
-        """Keep a copy of a file or a folder.
-
-        Args:
-            path: what to keep.
-            name: where below the run's artifacts; default: its own name.
-
-        Returns:
-            Where it is kept.
+    def to(self, *sinks: str) -> Addressed:
+        """The logging calls for some of the run's sinks only: `run.to("mlflow").log({...})`. The run keeps all.
 
         Raises:
-            LightexError: it does not exist, or the name leads out of the artifacts.
+            LightexError: the run has no such sink.
         """
-        source = Path(path)
-        for about in artifacts.keep(source, self.artifacts, name):
-            self._write({"time": time(), "artifact": about})
-        return self.directory.artifacts / (name or source.name)
+        from lightex.mulogger.delivery import chosen
 
-    def log_model(self, model: Any, name: str = "model") -> Path:
-        """Keep a model: a scikit-learn estimator, a PyTorch module, or the file of one that is saved already.
+        known = [*chosen(self.directory), *self._direct]
+        for name in sinks:
+            if name not in known:
+                raise LightexError(
+                    f"run {self.directory.short_id} has no logger '{name}'.{did_you_mean(name, known)}",
+                    f"it has: {', '.join(known) or 'none'}; loggers=[...] in the config chooses them",
+                )
+        return Addressed(self, sinks)
+
+    def sink(self, name: str, timeout: float = 30.0) -> Any:
+        """A sink as its backend knows it: `run.sink("mlflow").client`, `.run_id`; docs/loggers.md has them all.
 
         Args:
-            model: the model, or a path.
-            name: its name below the run's artifacts, without suffix.
-
-        Returns:
-            Where it is kept.
+            name: one of the run's loggers.
+            timeout: seconds to wait until the feeder has made the run there.
 
         Raises:
-            LightexError: there is no format for it, or a package that saves it is missing.
+            LightexError: the run has no such sink, or the backend does not answer.
         """
-        if isinstance(model, (str, os.PathLike)):
-            source = Path(model)
-            kind: dict[str, Any] = {"format": "file"}
-            found = artifacts.keep(source, self.artifacts, f"{artifacts.checked_name(name)}{source.suffix}")
-            path = self.dir / str(found[0]["path"])
-        else:
-            path, kind = models.save(model, self.artifacts, str(artifacts.checked_name(name)))
-            found = [artifacts.describe(path, self.directory.artifacts)]
-        for about in found:
-            self._write({"time": time(), "artifact": about | {"model": kind}})
-        return path
+        from lightex.mulogger import delivery
+
+        self.to(name)
+        if name in self._direct:
+            return self._direct[name]
+        deadline = time() + timeout
+        while not (found := delivery.progress(self.directory, name)).state:
+            if time() > deadline:
+                raise LightexError(f"{name} is not there after {timeout:g} s: {found.error or 'the feeder is at it'}")
+            sleep(0.05)
+        return delivery.native(self.directory, name)
 
     def finish(self, status: str = SUCCEEDED, reason: str | None = None) -> None:
         """End the run; a second call does nothing. Done by `with`, and when the interpreter ends.
@@ -172,8 +170,13 @@ class Run:
         """
         if self._finished:
             return
+        if self._forked:  # a child that logged nothing
+            self._finished = True
+            return
         self._write({"time": time(), "finish": {"status": status, "reason": reason}})
         self._finished = True
+        for sink in self._direct.values():
+            sink.close(status, reason)
         if self._owned:
             self.directory.append_event({"time": time(), "state": status, "reason": reason, "attempt": self.attempt})
         if self._backlog:
@@ -194,17 +197,20 @@ class Run:
     ) -> None:
         self.finish(*verdict(error))
 
-    def _encode_metrics(self, metrics: Mapping[str, Any], step: Any) -> bytes:
-        if step is not None:
-            step = plain_metrics({"step": step})["step"]
-        return encode({"time": time(), "step": step, "metrics": plain_metrics(metrics)})
-
     def _write(self, record: Record) -> None:
-        self._append(encode(jsonable(record)))
+        record = jsonable(record)
+        self._append(encode(record))
+        for name, sink in self._direct.items():
+            if name in record.get("to", (name,)):
+                sink.write([record])
 
     def _append(self, data: bytes) -> None:
         if self._finished:
             raise LightexError(f"run {self.directory.short_id} is finished", "log before finish(), inside the `with`")
+        if self._forked:
+            self._become_writer()
+        if monotonic() > self._look_at:
+            self._look()
         if self._backlog:
             data = bytes(self._backlog) + data
         try:
@@ -214,6 +220,24 @@ class Run:
         else:
             if self._backlog:
                 self._backlog.clear()
+
+    def _become_writer(self) -> None:
+        """In a forked child: its own file, so that each file has one writer; the parent alone ends the run."""
+        self._forked = False
+        os.close(self._descriptor)
+        self._descriptor, self.writer = self._reopen(self.directory, 1)
+        self._owned, self._feed, self._look_at = False, None, float("inf")
+        self._backlog.clear()
+
+    def _look(self) -> None:
+        """See to it that a feeder lives: it is replaced when it dies. What goes wrong there is not the training's."""
+        self._look_at = monotonic() + _LOOK
+        if self._feed:
+            try:
+                self._feed(self.directory)
+            except LightexError as error:
+                print(f"lightex: {error.message}; records stay in the run, lx sync brings them over", file=sys.stderr)
+                self._feed, self._look_at = None, float("inf")
 
     def _keep_for_later(self, data: bytes, error: OSError) -> None:
         """A full disk must not end a training of days: keep what it refused, try again with the next record."""

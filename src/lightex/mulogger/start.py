@@ -6,9 +6,9 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.journal import cut_torn_line, open_for_append
@@ -17,7 +17,15 @@ from lightex.core.root import Root, claim
 from lightex.core.rundir import RUNNING, RunDir
 from lightex.mulogger.run import Run, verdict
 
+if TYPE_CHECKING:
+    from lightex.core.taxonomy import Logger
+    from lightex.mulogger.sink import Sink
+
+Backend = tuple[str, Mapping[str, Any]]
+"""A sink's name and options."""
+
 _MOST_WRITERS = 10_000
+_JOIN = "LX_JOIN"  # "PID:DIR" of a local run: processes that PID starts join it, as they do a dispatched one
 
 
 def start_run(
@@ -27,6 +35,7 @@ def start_run(
     tags: Mapping[str, Any] | None = None,
     root: str | os.PathLike[str] | None = None,
     resume: str | None = None,
+    loggers: Sequence[str | Logger] = (),
 ) -> Run:
     """The run to log to. Inside a command that `lx run` started it is that run; elsewhere a new, local one.
 
@@ -36,17 +45,27 @@ def start_run(
         tags: labels to record at once.
         root: folder for local runs; default: LX_ROOT, or `runs/` beside lxconfig.py, or `runs/` here.
         resume: id (or a unique prefix) of an earlier local run to go on with.
+        loggers: backends beside those of the config, by name, or with options: Logger("mlflow", {...}).
 
     Raises:
-        LightexError: the folder cannot be written, or there is no such run to go on with.
+        LightexError: the folder cannot be written, there is no such run to go on with, or no such backend.
     """
-    dispatched = os.environ.get("LX_RUN_DIR")
-    if dispatched and resume is None and root is None:
-        run = _attach(RunDir(dispatched), int(os.environ.get("LX_ATTEMPT", "1")), owned=False)
-    elif resume is not None:
-        run = _go_on(Root.locate(root), resume)
+    backends = [(item, {}) if isinstance(item, str) else (item.name, item.options) for item in loggers]
+    for name, options in backends:
+        _sink_class(name, options)
+    joined = os.environ.get(_JOIN, "").partition(":")
+    if resume is not None:
+        directory, owned = _go_on(Root.locate(root), resume), True
+    elif root is None and (dispatched := os.environ.get("LX_RUN_DIR")):
+        directory, owned = RunDir(dispatched), False
+    elif root is None and joined[2] and joined[0] != str(os.getpid()) and Path(joined[2]).is_dir():
+        directory, owned = RunDir(joined[2]), False  # a process that a local run has started
     else:
-        run = _start_local(Root.locate(root), experiment or Path(sys.argv[0]).stem or "local")
+        directory = _start_local(Root.locate(root), experiment or Path(sys.argv[0]).stem or "local")
+        owned = True
+    run = _attach(directory, owned, [*_configured(directory), *backends])
+    if owned:
+        os.environ[_JOIN] = f"{os.getpid()}:{directory.path}"
     atexit.register(_finish_at_exit, run)
     if params is not None:
         run.log_params(params)
@@ -55,24 +74,81 @@ def start_run(
     return run
 
 
-def _attach(directory: RunDir, attempt: int, owned: bool) -> Run:
-    """Take the first file of records that no other living writer holds."""
+def MultiLogger(loggers: Sequence[str | Logger], **arguments: Any) -> Run:  # noqa: N802  read as a class
+    """A run that logs to these backends, one call to all of them, `.to("mlflow")` to one; else as `start_run`."""
+    return start_run(loggers=loggers, **arguments)
+
+
+def _configured(directory: RunDir) -> list[Backend]:
+    """The loggers of the run's config."""
+    given = directory.config.get("loggers") or []
+    return [(item, {}) if isinstance(item, str) else (item["name"], item.get("options") or {}) for item in given]
+
+
+def _sink_class(name: str, options: Mapping[str, Any]) -> type[Sink]:
+    """The class of a backend's sink, its options checked. Imported here: a run without backends is spared it."""
+    from lightex.core import plugins
+    from lightex.mulogger.delivery import make_options
+
+    kind: type[Sink] = plugins.load(plugins.SINKS, name)
+    make_options(name, kind, options)
+    return kind
+
+
+def _attach(directory: RunDir, owned: bool, backends: Sequence[Backend]) -> Run:
     if not directory.path.is_dir():
         raise NotFoundError(f"LX_RUN_DIR is {directory.path}, which does not exist", "unset it to start a local run")
-    for writer in range(_MOST_WRITERS):
+    descriptor, writer = _open_writer(directory, 0 if owned else _rank())
+    events = directory.events() if owned else []
+    attempt = events[-1].get("attempt", 1) if events else int(os.environ.get("LX_ATTEMPT", "1"))
+    connect = writer == 0 and (backends or directory.sinks.is_dir())
+    feed, direct = _connect(directory, backends) if connect else (None, {})
+    return Run(directory, descriptor, writer, attempt, owned, _open_writer, feed, direct)
+
+
+def _connect(directory: RunDir, backends: Sequence[Backend]) -> tuple[Callable[[RunDir], None] | None, dict[str, Sink]]:
+    """What feeds the run's sinks, if it has any for the feeder; and the sinks that this process feeds itself."""
+    from lightex.mulogger import delivery, feeder
+
+    direct: dict[str, Sink] = {}
+    for name, options in backends:
+        kind = _sink_class(name, options)
+        if kind.direct:
+            direct[name] = kind(delivery.source(directory), delivery.make_options(name, kind, options))
+            direct[name].open()
+        else:
+            delivery.choose(directory, name, options)
+    return (feeder.ensure if delivery.chosen(directory) else None), direct
+
+
+def _open_writer(directory: RunDir, first: int) -> tuple[int, int]:
+    """The first file of records, from a number on, that no other living writer holds.
+
+    Returns:
+        An open descriptor, and the number of the file.
+    """
+    for writer in range(first, first + _MOST_WRITERS):
         path = directory.records_file(writer)
         try:
             descriptor = open_for_append(path)
             if claim(descriptor):
                 cut_torn_line(descriptor)
-                return Run(directory, descriptor, attempt, owned)
+                return descriptor, writer
         except OSError as error:
             raise LightexError(f"cannot write {path}: {error.strerror}") from error
         os.close(descriptor)
     raise LightexError(f"{_MOST_WRITERS} programs write to {directory.path} already")
 
 
-def _start_local(root: Root, experiment: str) -> Run:
+def _rank() -> int:
+    """This process's rank: RANK (torchrun, accelerate), else those of Open MPI and Slurm; 0 outside them."""
+    for name in ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"):
+        if (text := os.environ.get(name, "")).isdigit():
+            return int(text)
+    return 0
+
+
+def _start_local(root: Root, experiment: str) -> RunDir:
     created = time.time()
     identity = {
         "id": (run_id := root.new_run_id(created)),
@@ -85,11 +161,10 @@ def _start_local(root: Root, experiment: str) -> Run:
         "created": created,
     }
     event = {"time": created, "state": RUNNING, "attempt": 1, "process": process_mark(os.getpid())}
-    directory = RunDir.create(root.path / experiment / run_id, identity, {}, event)
-    return _attach(directory, 1, owned=True)
+    return RunDir.create(root.path / experiment / run_id, identity, {}, event)
 
 
-def _go_on(root: Root, prefix: str) -> Run:
+def _go_on(root: Root, prefix: str) -> RunDir:
     found = root.find(prefix)
     if len(found) != 1:
         raise NotFoundError(f"'{prefix}' means {len(found)} runs", "name one of them")
@@ -101,7 +176,7 @@ def _go_on(root: Root, prefix: str) -> Run:
     attempt = 1 + max((event.get("attempt", 1) for event in events), default=0)
     event = {"time": time.time(), "state": RUNNING, "attempt": attempt, "process": process_mark(os.getpid())}
     directory.append_event(event)
-    return _attach(directory, attempt, owned=True)
+    return directory
 
 
 def _finish_at_exit(run: Run) -> None:

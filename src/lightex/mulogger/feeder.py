@@ -1,0 +1,216 @@
+"""The feeder: one process per user and environment that brings the records of all runs to their sinks.
+
+It starts when a run asks for a sink, and ends when nothing is left to bring. It is a process, not a thread of the
+training: a thread would hold the interpreter's lock while the training waits, and would die with it.
+`python -m lightex.mulogger.feeder FOLDER` serves the runs that are listed in FOLDER;
+`python -m lightex.mulogger.feeder RUN SINK` one run of a sink that cannot share a process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from lightex.core.cache import cache_folder
+from lightex.core.errors import LightexError, StorageError
+from lightex.core.plugins import SINKS, load
+from lightex.core.root import claim, locked
+from lightex.core.rundir import ENDED, RunDir
+from lightex.core.summary import status_of
+from lightex.mulogger.delivery import Delivery, chosen, progress
+
+PERIOD = 0.5
+"""Seconds between two looks for new records."""
+
+LINGER = 3.0
+"""Seconds that an idle feeder stays: the next run of a sweep is spared the imports."""
+
+_LONGEST_PAUSE = 20.0  # seconds between two attempts at a sink that fails
+_HANGS = 60.0  # seconds beyond the patience after which a sink that does not even return is left alone
+_PREFIXES = ("MLFLOW_", "WANDB_", "CLEARML_", "TRACKIO_", "AWS_", "HF_", "DATABRICKS_", "AZURE_", "GOOGLE_", "LX_SYNC_")
+
+
+def patience() -> float:
+    """Seconds that a failing sink of an ended run is tried again: LX_SYNC_PATIENCE, default 60."""
+    return float(os.environ.get("LX_SYNC_PATIENCE", "60"))
+
+
+def spool() -> Path:
+    """The folder of this environment's feeder: another interpreter, or other credentials, have one of their own."""
+    named = sorted((name, value) for name, value in os.environ.items() if name.startswith(_PREFIXES))
+    mark = hashlib.sha256(repr((sys.prefix, named)).encode()).hexdigest()[:12]
+    return cache_folder() / "feeders" / mark
+
+
+def ensure(run: RunDir) -> None:
+    """See to it that a feeder serves the run: list it, and start a feeder where none lives.
+
+    Raises:
+        StorageError: the cache folder cannot be written.
+    """
+    folder = spool()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        entry = _entry(folder, run)
+        if not entry.exists():
+            staged = entry.with_name(f".{entry.name}.{os.getpid()}")
+            staged.write_text(str(run.path))
+            staged.replace(entry)
+        if not locked(folder / "lock"):
+            _start(folder, [str(folder)])
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {folder}: {error.strerror}", "choose a folder for caches with LX_CACHE"
+        ) from error
+
+
+def _entry(folder: Path, run: RunDir) -> Path:
+    return folder / f"{hashlib.sha256(str(run.path).encode()).hexdigest()[:16]}.run"
+
+
+def _start(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lightex.mulogger.feeder", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+            env={name: value for name, value in os.environ.items() if not name.startswith(("LX_RUN", "COVERAGE"))},
+        )
+
+
+def serve(run: RunDir, name: str) -> None:
+    """Feed one sink until the run has ended and all is there, or until patience with the sink is at an end."""
+    delivery: Delivery | None = None
+    failing_since: float | None = None
+    pause = PERIOD
+    while True:
+        try:
+            status, reason = status_of(run)  # asked first: what it wrote before its end is then seen below
+        except StorageError:
+            return  # removed under us
+        ended = status in ENDED
+        try:
+            if delivery is None:
+                delivery = Delivery(run, name)
+                if not delivery.open():
+                    return  # another process feeds it
+            moved = delivery.feed()
+            if ended and not moved:
+                delivery.close(status, reason)
+                return
+            failing_since, pause = None, PERIOD
+            if moved:
+                continue
+        except Exception as error:  # noqa: BLE001  whatever a backend raises is its own, and said in the run
+            print(f"{time.strftime('%F %T')} {run.short_id} {name}: {type(error).__name__}: {error}", flush=True)
+            delivery = None
+            now = time.monotonic()
+            failing_since = failing_since or now
+            if ended and now - failing_since > patience():
+                return
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        time.sleep(pause)
+
+
+def main(folder: Path) -> None:
+    """Serve all runs that are listed in a folder, until there are none; at most one process does."""
+    while True:
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not claim(descriptor):
+            return
+        _serve_listed(folder)
+        os.close(descriptor)
+        if not any(folder.glob("*.run")):  # listed between the last look and letting go of the lock?
+            return
+
+
+def _serve_listed(folder: Path) -> None:
+    at_work: dict[tuple[Path, str], _Worker] = {}
+    given_up: set[tuple[Path, str]] = set()
+    idle_since = time.monotonic()
+    while at_work or time.monotonic() - idle_since < LINGER:
+        for entry in folder.glob("*.run"):
+            run = RunDir(entry.read_text())
+            for name in _wanted(run):
+                key = (run.path, name)
+                if key not in at_work and key not in given_up:
+                    at_work[key] = _Worker(run, name, folder)
+            if not any(path == run.path for path, _ in at_work):
+                # The entry goes first: a run that is taken up again is listed behind its first record.
+                entry.unlink(missing_ok=True)
+                if any((run.path, name) not in given_up for name in _wanted(run)):
+                    entry.write_text(str(run.path))
+                given_up = {key for key in given_up if key[0] != run.path}
+        time.sleep(PERIOD)
+        for key in [key for key, worker in at_work.items() if worker.is_done()]:
+            del at_work[key]
+            if key[1] in _wanted(RunDir(key[0])):
+                given_up.add(key)
+        if at_work:
+            idle_since = time.monotonic()
+
+
+class _Worker:
+    """Feeds one sink of one run, in a thread, or in a process where the sink has to be alone."""
+
+    def __init__(self, run: RunDir, name: str, folder: Path) -> None:
+        self.run, self.name = run, name
+        self.ended_since: float | None = None
+        self.process = _start(folder, [str(run.path), name]) if _is_alone(name) else None
+        self.thread = threading.Thread(target=self._work, name=f"{run.short_id} {name}", daemon=True)
+        self.thread.start()
+
+    def _work(self) -> None:
+        if self.process:
+            self.process.wait()
+        else:
+            serve(self.run, self.name)
+
+    def is_done(self) -> bool:
+        """Whether it is through; also when it hangs long after the run has ended, and is left to itself."""
+        if not self.thread.is_alive():
+            return True
+        if self.ended_since is None:
+            try:
+                if status_of(self.run)[0] not in ENDED:
+                    return False
+            except StorageError:  # removed under us
+                pass
+            self.ended_since = time.monotonic()
+        if time.monotonic() - self.ended_since < patience() + _HANGS:
+            return False
+        print(f"{time.strftime('%F %T')} {self.run.short_id} {self.name}: does not answer, left", flush=True)
+        if self.process:
+            self.process.kill()
+        return True
+
+
+def _wanted(run: RunDir) -> list[str]:
+    """The sinks that have not been told the end of the run."""
+    try:
+        return [name for name in chosen(run) if progress(run, name).closed is None]
+    except (StorageError, FileNotFoundError):  # removed under us
+        return []
+
+
+def _is_alone(name: str) -> bool:
+    try:
+        return bool(load(SINKS, name).alone)
+    except LightexError:  # `serve` meets it again, and says so in the run
+        return False
+
+
+if __name__ == "__main__":
+    os.nice(10)  # the training goes first
+    if len(sys.argv) > 2:
+        serve(RunDir(sys.argv[1]), sys.argv[2])
+    else:
+        main(Path(sys.argv[1]))

@@ -1,0 +1,73 @@
+"""The one signature that every sink shares: a backend that is fed the records of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from lightex.core.journal import Record
+
+
+@dataclass(frozen=True)
+class Source:
+    """The run that a sink is fed.
+
+    Attributes:
+        id: the run's id.
+        short_id: the id without its time, as people type it.
+        experiment: the experiment's name.
+        dir: the run's directory; paths in records are relative to it.
+        created: seconds since the epoch.
+        params: the config's parameters by dotted names.
+        tags: the config's tags.
+        notice: tells people, once per text, what the backend cannot hold; it stays in the run.
+    """
+
+    id: str
+    short_id: str
+    experiment: str
+    dir: Path
+    created: float
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    notice: Callable[[str], None] = print
+
+
+class Sink(Protocol):
+    """A backend. Built by name through the entry-point group `lightex.sinks` with a Source and its own Options.
+
+    It runs in the feeder, not in the training: any exception it raises is shown as its last error, and the same
+    records come again later. What a crash interrupted comes again too: `state` is how a sink knows its own.
+
+    Attributes:
+        Options: the dataclass of its options, all with defaults.
+        alone: whether a process can hold only one run of it at a time (it then gets a process per run).
+        direct: whether it is fed inside the training process, as the terminal has to be.
+        state: JSON that is kept with the run after each write; what identifies the run there belongs into it.
+    """
+
+    Options: ClassVar[type]
+    alone: ClassVar[bool]
+    direct: ClassVar[bool]
+    state: dict[str, Any]
+
+    def __init__(self, source: Source, options: Any) -> None: ...
+
+    def open(self) -> bool:
+        """Connect, and create the run there, or go on with the one that `state` names.
+
+        Returns:
+            Whether it has to begin anew, and wants all records again from the first.
+        """
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Hand over records, in order; they are safe there when it returns.
+
+        A record has `time` and one of: `metrics` (floats by name; `step` may be missing), `params`, `tags`,
+        `text`, `media`, `histogram`, `artifact` (docs/run-directory.md).
+        """
+
+    def close(self, status: str | None, reason: str | None) -> None:
+        """Let go. status: SUCCEEDED, FAILED, CANCELLED, LOST, or None where the run goes on."""
