@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lightex.core.errors import ConfigError, LightexError
     from lightex.core.taxonomy import Container, Duration, Experiment, Logger, Resources, Size, Storage
     from lightex.mulogger.models import load_model
+    from lightex.mulogger.reading import LoggedRun, read_run
     from lightex.mulogger.run import Run
     from lightex.mulogger.start import MultiLogger, start_run
     from lightex.namedconf.layers import replace
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 _HOME = {
     "lightex.core.errors": ("ConfigError", "LightexError"),
     "lightex.core.taxonomy": ("Container", "Duration", "Experiment", "Logger", "Resources", "Size", "Storage"),
+    "lightex.mulogger.reading": ("LoggedRun", "read_run"),
     "lightex.mulogger.run": ("Run",),
     "lightex.mulogger.models": ("load_model",),
     "lightex.mulogger.start": ("MultiLogger", "start_run"),
@@ -45,6 +47,7 @@ __all__ = [
     "Duration",
     "Experiment",
     "LightexError",
+    "LoggedRun",
     "Logger",
     "MultiLogger",
     "Resources",
@@ -56,6 +59,7 @@ __all__ = [
     "integers",
     "load_model",
     "loguniform",
+    "read_run",
     "replace",
     "sample",
     "start_run",

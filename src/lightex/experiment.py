@@ -22,7 +22,7 @@ from lightex.core.root import Root, SweepDir, run_id
 from lightex.core.rundir import ENDED, LOST, QUEUED, RUNNING, SUCCEEDED, RunDir
 from lightex.core.summary import summarize
 from lightex.core.taxonomy import Experiment, Logger, Resources
-from lightex.dispatcher.engine import Engine
+from lightex.dispatcher.engine import Engine, JobState
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.queue import Queue, Watcher
 from lightex.namedconf.export import environment
@@ -35,6 +35,7 @@ from lightex.namedconf.tree import to_tree
 from lightex.storage import snapshot
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LOOK = 2.0  # seconds between two looks whether the loggers' feeder lives
 _SECRET = re.compile(r"(?i).*(_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)")
 
 
@@ -217,6 +218,7 @@ def supervise(
         How many runs ended in which state, and why it was stopped if it was.
     """
     name = str(jobs[0].run.identity["engine"])
+    watch = _feeding(jobs, watch)
     queue = Queue(jobs, load_engine(name), name, slots=slots, fail_fast=fail_fast, watch=watch)
     with _stopping(queue.stop):
         try:
@@ -234,6 +236,31 @@ def load_engine(name: str) -> Engine:
     """
     engine: Engine = plugins.load(plugins.ENGINES, name)()
     return engine
+
+
+def _feeding(jobs: Sequence[Job], watch: Watcher) -> Watcher:
+    """A watcher that has the loggers of the config fed as well, and looks after their feeder."""
+    if not any(job.run.config.get("loggers") for job in jobs):
+        return watch
+    from lightex.mulogger import feeder
+    from lightex.mulogger.start import configured
+
+    fed: dict[str, RunDir] = {}
+    look_at = 0.0
+
+    def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
+        nonlocal look_at
+        if job and state and state.state == RUNNING and feeder.connect(job.run, configured(job.run)):
+            fed[job.run.id] = job.run
+        elif job and state and state.state in ENDED:
+            fed.pop(job.run.id, None)
+        elif fed and time.monotonic() > look_at:
+            look_at = time.monotonic() + _LOOK
+            for run in fed.values():
+                feeder.ensure(run)
+        watch(queue, job, state)
+
+    return wrapped
 
 
 @contextmanager

@@ -22,6 +22,8 @@ COMMANDS = {
     "ls": "List runs.",
     "logs": "Print what runs wrote to their output.",
     "compare": "Compare runs: what differs, best first.",
+    "sync": "Bring to MLflow, W&B, ... what they have not got yet.",
+    "mlflow": "Open MLflow's own UI on the runs at hand.",
     "rm": "Remove runs.",
     "doctor": "Check that this machine is ready.",
 }

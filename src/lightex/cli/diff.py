@@ -17,7 +17,7 @@ from lightex.namedconf.fingerprint import diff
 @click.pass_obj
 def command(root: str | None, left: str, right: str, as_json: bool) -> None:
     """Show in what two configs, or the configs of two runs, differ."""
-    found = diff(find_tree(root, left, ())[0], find_tree(root, right, ())[0])
+    found = diff(find_tree(root, left, ()), find_tree(root, right, ()))
     if as_json:
         print_json({path: list(values) for path, values in found.items()})
     elif not found:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import click
 
 from lightex.cli.output import age, print_json, print_table
 from lightex.core.naming import label, short_names, show
 from lightex.core.root import Root
+from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 from lightex.core.summary import read_all as read_summaries
 
@@ -33,7 +35,7 @@ def command(
     cut = len(runs) - _SHOWN if not (which or wanted or everything or as_json) else 0
     found = [one for one in read_summaries(folder, runs[max(0, cut) :]) if not wanted or one.status in wanted]
     if as_json:
-        print_json([summary.as_json() for summary in found])
+        print_json([summary.as_json() | {"loggers": _lags(summary)} for summary in found])
         return
     if not found:
         click.echo(f"no runs in {folder.path}" + (" match" if runs else " yet. Start some with: lx run NAME"))
@@ -51,8 +53,23 @@ def _when(summary: Summary, now: float) -> str:
 
 
 def _about(summary: Summary) -> str:
+    lags = "".join(
+        f"  {lag['sink']} behind" + (f": {lag['error']}" if lag["error"] else "")
+        for lag in _lags(summary)
+        if lag["behind"] or lag["error"]
+    )
     if summary.status not in ("SUCCEEDED", "RUNNING") and summary.reason:
-        return f"{label(summary.varied)}  {summary.reason}".strip()
+        return f"{label(summary.varied)}  {summary.reason}{lags}".strip()
     names = short_names(summary.metrics)
     metrics = "  ".join(f"{names[name]} {show(value)}" for name, value in list(summary.metrics.items())[:4])
-    return f"{label(summary.varied)}  {metrics}".strip()
+    return f"{label(summary.varied)}  {metrics}{lags}".strip()
+
+
+def _lags(summary: Summary) -> list[dict[str, Any]]:
+    """How far the run's loggers have got."""
+    run = RunDir(summary.dir)
+    if not run.sinks.is_dir():
+        return []
+    from lightex.mulogger.delivery import chosen, progress
+
+    return [vars(progress(run, name)) for name in chosen(run)]

@@ -29,6 +29,14 @@ def config_arguments(function: F) -> F:
     return function
 
 
+def sync_wait_option(function: F) -> F:
+    """How long the end of a sweep waits for its loggers."""
+    option = click.option(
+        "--sync-wait", type=float, default=10.0, show_default=True, help="Seconds to wait at the end for its loggers."
+    )
+    return option(function)
+
+
 def load_registry() -> Registry:
     """The configs of the project that we are in.
 

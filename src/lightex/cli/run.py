@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from lightex.cli.options import config_arguments, load_registry, plan_from
+from lightex.cli.loggers import settle
+from lightex.cli.options import config_arguments, load_registry, plan_from, sync_wait_option
 from lightex.cli.progress import Progress
 from lightex.core.naming import label
 from lightex.core.root import Root
@@ -18,6 +19,7 @@ from lightex.experiment import record, succeeded_before, supervise
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="How many at once (default: as the resources allow).")
 @click.option("--fail-fast", is_flag=True, help="Stop all at the first failure.")
 @click.option("--needed", is_flag=True, help="Leave out what has succeeded before with the same config.")
+@sync_wait_option
 @click.pass_obj
 def command(
     root: str | None,
@@ -27,6 +29,7 @@ def command(
     jobs: int | None,
     fail_fast: bool,
     needed: bool,
+    sync_wait: float,
     **choices: object,
 ) -> int:
     """Run a config or a sweep, as many at once as this machine's resources allow, and record everything.
@@ -54,4 +57,6 @@ def command(
     labels = {job.run.id: label(item.varied) for job, item in zip(queue, plan.experiments, strict=True)}
     with Progress(plan.name, sweep.id, len(queue), labels) as progress:
         ended, stopped = supervise(sweep, queue, slots=jobs, fail_fast=fail_fast, watch=progress)
-    return progress.conclude(ended, stopped)
+    code = progress.conclude(ended, stopped)
+    settle([job.run for job in queue], sync_wait, sweep.id)
+    return code

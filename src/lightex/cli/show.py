@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from lightex.cli.options import config_name, load_registry
 from lightex.cli.output import print_json, print_table
+from lightex.core.errors import NotFoundError
 from lightex.core.naming import show
 from lightex.namedconf.export import FORMATS
 from lightex.namedconf.layers import sources
@@ -16,38 +19,58 @@ from lightex.namedconf.tree import flatten, to_tree
 @click.command()
 @click.argument("name", required=False, metavar="[CONFIG|RUN]")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--format", "-f", "form", type=click.Choice(list(FORMATS)), default="yaml", show_default=True)
-@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option("--format", "-f", "form", type=click.Choice(list(FORMATS)), help="Only the config, so (default: yaml).")
+@click.option("--json", "as_json", is_flag=True, help="A config as JSON, or all that is known of a run.")
 @click.option("--sources", "-s", "with_sources", is_flag=True, help="Tell where each value comes from.")
 @click.pass_obj
-def command(root: str | None, name: str | None, overrides: tuple[str, ...], form: str, with_sources: bool) -> None:
-    """Show a config with its overrides applied, or the config that a run had.
+def command(
+    root: str | None, name: str | None, overrides: tuple[str, ...], form: str | None, as_json: bool, with_sources: bool
+) -> None:
+    """Show a config with its overrides applied, or a run: its parameters, metrics, files and loggers.
 
     --format env and --format flags are for programs in other languages.
     """
-    tree, expansion = find_tree(root, name, overrides)
-    if not with_sources:
-        click.echo(FORMATS[form](tree))
-        return
+    found, expansion = find(root, name, overrides)
     if expansion is None:
-        raise click.UsageError("--sources is for configs; a run keeps the values only")
-    flat, found = flatten(tree), sources(expansion.base, expansion.source)
-    if form == "json":
-        print_json({path: {"value": value, "source": str(found[path])} for path, value in flat.items()})
+        if with_sources:
+            raise click.UsageError("--sources is for configs; a run keeps the values only")
+        if form:
+            click.echo(FORMATS[form](found.config))
+        else:
+            from lightex.cli.show_run import show_run
+
+            show_run(found, as_json)
+        return
+    tree = to_tree(expansion.base)
+    if not with_sources:
+        click.echo(FORMATS["json" if as_json else form or "yaml"](tree))
+        return
+    flat, origins = flatten(tree), sources(expansion.base, expansion.source)
+    if as_json or form == "json":
+        print_json({path: {"value": value, "source": str(origins[path])} for path, value in flat.items()})
     else:
-        print_table(["", "source", "value"], [[path, str(found[path]), show(value)] for path, value in flat.items()])
+        print_table(["", "source", "value"], [[path, str(origins[path]), show(value)] for path, value in flat.items()])
 
 
-def find_tree(
-    root: str | None, name: str | None, overrides: tuple[str, ...]
-) -> tuple[dict[str, object], Expansion | None]:
+def find_tree(root: str | None, name: str | None, overrides: tuple[str, ...]) -> dict[str, Any]:
     """The tree of a named config with overrides, or else of the run of that id.
 
     Raises:
         NotFoundError: there is neither.
         ConfigError: the config or an override is not valid.
     """
-    from lightex.core.errors import NotFoundError
+    run, expansion = find(root, name, overrides)
+    tree: dict[str, Any] = run.config if expansion is None else to_tree(expansion.base)
+    return tree
+
+
+def find(root: str | None, name: str | None, overrides: tuple[str, ...]) -> tuple[Any, Expansion | None]:
+    """A run (its RunDir, and None), or a named config with overrides (None, and its Expansion).
+
+    Raises:
+        NotFoundError: there is neither.
+        ConfigError: the config or an override is not valid.
+    """
     from lightex.core.root import Root
 
     registry = load_registry()
@@ -61,5 +84,5 @@ def find_tree(
             runs = []
         if len(runs) != 1:
             raise
-        return runs[0].config, None
-    return to_tree(expansion.base), expansion
+        return runs[0], None
+    return None, expansion

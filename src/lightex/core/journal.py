@@ -15,6 +15,7 @@ from lightex.core.errors import StorageError
 
 NONFINITE = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
 
+_NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 Record = dict[str, Any]
@@ -29,6 +30,13 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [jsonable(item) for item in value]
     return value
+
+
+def number(value: Any) -> float | None:
+    """A number of a record as a float, "NaN", "Infinity" and "-Infinity" too; None where it is none."""
+    if isinstance(value, (int, float)):
+        return float(value)
+    return _NUMBERS.get(value) if isinstance(value, str) else None
 
 
 def encode(record: Record) -> bytes:

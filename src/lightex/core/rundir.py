@@ -116,7 +116,9 @@ class RunDir:
         except StorageError:
             shutil.rmtree(staged.path, ignore_errors=True)
             raise
-        return cls(path)
+        made = cls(path)
+        made.config = dict(config)  # spares its dispatcher reading it back
+        return made
 
     @cached_property
     def identity(self) -> dict[str, Any]:

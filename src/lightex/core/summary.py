@@ -74,9 +74,8 @@ class Logged:
 
     def _add_metrics(self, metrics: Mapping[str, Any], step: float | None) -> None:
         for name, given in metrics.items():
-            try:
-                value = float(given)
-            except (TypeError, ValueError):
+            value = journal.number(given)
+            if value is None:
                 continue
             known = self.metrics.get(name)
             if name in self._stale and known:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from lightex.core import plugins
 from lightex.core.errors import ConfigError, LightexError, did_you_mean
-from lightex.core.journal import Record, read_from
+from lightex.core.journal import Record, number, read_from
 from lightex.core.root import claim
 from lightex.core.rundir import RunDir, read_object, write_object
 from lightex.core.summary import flat_params
@@ -19,8 +19,6 @@ from lightex.mulogger.sink import Sink, Source
 
 BATCH = 1 << 20
 """Bytes of records that a sink is handed at once."""
-
-_NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 @dataclass(frozen=True)
@@ -231,19 +229,11 @@ class Delivery:
             self._about["notices"].append(text)
 
 
-def points(record: Record) -> Iterator[tuple[str, float]]:
-    """The metrics of a record as floats by name; what is no number is passed over."""
-    for name, value in record.get("metrics", {}).items():
-        if isinstance(value, (int, float)):
-            yield name, float(value)
-        elif value in _NUMBERS:
-            yield name, _NUMBERS[value]
-
-
 def _plain(record: Record) -> Record | None:
     """The record with true floats, or None where it is of no concern to a sink."""
     if isinstance(record.get("metrics"), dict):
-        return {**record, "metrics": dict(points(record))}
+        found = {name: number(value) for name, value in record["metrics"].items()}
+        return {**record, "metrics": {name: value for name, value in found.items() if value is not None}}
     kinds = ("params", "tags", "text", "media", "histogram", "artifact")
     return record if any(isinstance(record.get(kind), dict) for kind in kinds) else None
 

@@ -14,7 +14,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lightex.core.cache import cache_folder
 from lightex.core.errors import LightexError, StorageError
@@ -22,7 +24,7 @@ from lightex.core.plugins import SINKS, load
 from lightex.core.root import claim, locked
 from lightex.core.rundir import ENDED, RunDir
 from lightex.core.summary import status_of
-from lightex.mulogger.delivery import Delivery, chosen, progress
+from lightex.mulogger.delivery import Delivery, choose, chosen, progress
 
 PERIOD = 0.5
 """Seconds between two looks for new records."""
@@ -67,6 +69,23 @@ def ensure(run: RunDir) -> None:
         raise StorageError(
             f"cannot write {folder}: {error.strerror}", "choose a folder for caches with LX_CACHE"
         ) from error
+
+
+def connect(run: RunDir, backends: Iterable[tuple[str, Mapping[str, Any]]]) -> bool:
+    """Make these (name, options) the run's sinks, but for those that its own process feeds; False if none is left.
+
+    Raises:
+        NotFoundError: there is no such sink, or its package is missing.
+        ConfigError: the options are not those of the sink.
+        StorageError: the cache folder cannot be written.
+    """
+    for name, options in backends:
+        if not load(SINKS, name).direct:
+            choose(run, name, options)
+    if not chosen(run):
+        return False
+    ensure(run)
+    return True
 
 
 def _entry(folder: Path, run: RunDir) -> Path:

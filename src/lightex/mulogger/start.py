@@ -63,7 +63,7 @@ def start_run(
     else:
         directory = _start_local(Root.locate(root), experiment or Path(sys.argv[0]).stem or "local")
         owned = True
-    run = _attach(directory, owned, [*_configured(directory), *backends])
+    run = _attach(directory, owned, backends)
     if owned:
         os.environ[_JOIN] = f"{os.getpid()}:{directory.path}"
     atexit.register(_finish_at_exit, run)
@@ -79,7 +79,7 @@ def MultiLogger(loggers: Sequence[str | Logger], **arguments: Any) -> Run:  # no
     return start_run(loggers=loggers, **arguments)
 
 
-def _configured(directory: RunDir) -> list[Backend]:
+def configured(directory: RunDir) -> list[Backend]:
     """The loggers of the run's config."""
     given = directory.config.get("loggers") or []
     return [(item, {}) if isinstance(item, str) else (item["name"], item.get("options") or {}) for item in given]
@@ -101,24 +101,28 @@ def _attach(directory: RunDir, owned: bool, backends: Sequence[Backend]) -> Run:
     descriptor, writer = _open_writer(directory, 0 if owned else _rank())
     events = directory.events() if owned else []
     attempt = events[-1].get("attempt", 1) if events else int(os.environ.get("LX_ATTEMPT", "1"))
-    connect = writer == 0 and (backends or directory.sinks.is_dir())
-    feed, direct = _connect(directory, backends) if connect else (None, {})
+    connect = writer == 0 and (backends or directory.sinks.is_dir() or configured(directory))
+    feed, direct = _connect(directory, owned, backends) if connect else (None, {})
     return Run(directory, descriptor, writer, attempt, owned, _open_writer, feed, direct)
 
 
-def _connect(directory: RunDir, backends: Sequence[Backend]) -> tuple[Callable[[RunDir], None] | None, dict[str, Sink]]:
-    """What feeds the run's sinks, if it has any for the feeder; and the sinks that this process feeds itself."""
+def _connect(
+    directory: RunDir, owned: bool, backends: Sequence[Backend]
+) -> tuple[Callable[[RunDir], None] | None, dict[str, Sink]]:
+    """What keeps the run's sinks fed, if that is for this process to do; and the sinks that it feeds itself.
+
+    The loggers of a dispatched run's config are the dispatcher's, so that images and nodes need no backend's package.
+    """
     from lightex.mulogger import delivery, feeder
 
+    fed = feeder.connect(directory, backends) if owned or backends else False
     direct: dict[str, Sink] = {}
-    for name, options in backends:
+    for name, options in [*configured(directory), *backends]:
         kind = _sink_class(name, options)
         if kind.direct:
             direct[name] = kind(delivery.source(directory), delivery.make_options(name, kind, options))
             direct[name].open()
-        else:
-            delivery.choose(directory, name, options)
-    return (feeder.ensure if delivery.chosen(directory) else None), direct
+    return (feeder.ensure if fed else None), direct
 
 
 def _open_writer(directory: RunDir, first: int) -> tuple[int, int]:

@@ -58,7 +58,7 @@ class ClearmlSink:
 
         # clearml.conf's sdk.development.report_use_subprocess: the process that it forks was seen to hang for ever
         # beside threads (clearml 2.1), and the feeder is a process apart already.
-        Task._report_subprocess_enabled = False
+        Task._report_subprocess_enabled = False  # type: ignore[assignment]
         offline = _without_credentials() if self.options.offline is None else self.options.offline
         Task.set_offline(offline)
         known = None if offline else self.state.get("task_id")

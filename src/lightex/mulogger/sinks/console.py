@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from lightex.core.journal import Record
-from lightex.mulogger.delivery import points
+from lightex.core.journal import Record, number
 from lightex.mulogger.sink import Source
 
 
@@ -49,7 +48,10 @@ class ConsoleSink:
                     continue
                 self._last = time.monotonic()
                 step = f"step {record['step']}  " if record.get("step") is not None else ""
-                print(step + "  ".join(f"{name}={value:.4g}" for name, value in points(record)), file=sys.stderr)
+                print(
+                    step + "  ".join(f"{name}={number(value):.4g}" for name, value in record["metrics"].items()),
+                    file=sys.stderr,
+                )
             for kind in ("params", "tags"):
                 if kind in record:
                     print(f"{kind}  " + "  ".join(f"{k}={v}" for k, v in record[kind].items()), file=sys.stderr)
