@@ -2,7 +2,7 @@
 
 It starts when a run asks for a sink, and ends when nothing is left to bring. It is a process, not a thread of the
 training: a thread would hold the interpreter's lock while the training waits, and would die with it.
-`python -m lightex.mulogger.feeder FOLDER` serves the runs that are listed in FOLDER;
+`python -m lightex.mulogger.feeder FOLDER --lock=DESCRIPTOR` serves the runs that are listed in FOLDER;
 `python -m lightex.mulogger.feeder RUN SINK` one run of a sink that cannot share a process.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 from lightex.core.cache import cache_folder
 from lightex.core.errors import LightexError, StorageError
 from lightex.core.plugins import SINKS, load
-from lightex.core.root import claim, locked
+from lightex.core.root import claim
 from lightex.core.rundir import ENDED, RunDir
 from lightex.core.summary import status_of
 from lightex.mulogger.delivery import Delivery, choose, chosen, progress
@@ -34,6 +34,7 @@ LINGER = 3.0
 
 _LONGEST_PAUSE = 20.0  # seconds between two attempts at a sink that fails
 _HANGS = 60.0  # seconds beyond the patience after which a sink that does not even return is left alone
+_STARTED: list[subprocess.Popen[bytes]] = []  # feeders of this process, to be reaped
 _PREFIXES = ("MLFLOW_", "WANDB_", "CLEARML_", "TRACKIO_", "AWS_", "HF_", "DATABRICKS_", "AZURE_", "GOOGLE_", "LX_SYNC_")
 
 
@@ -63,8 +64,13 @@ def ensure(run: RunDir) -> None:
             staged = entry.with_name(f".{entry.name}.{os.getpid()}")
             staged.write_text(str(run.path))
             staged.replace(entry)
-        if not locked(folder / "lock"):
-            _start(folder, [str(folder)])
+        _STARTED[:] = [process for process in _STARTED if process.poll() is None]
+        lock = _claimed(folder)
+        if lock is not None:
+            try:  # the lock goes over to the new feeder: runs that start at once start one feeder
+                _STARTED.append(_start(folder, [str(folder), f"--lock={lock}"], lock))
+            finally:
+                os.close(lock)
     except OSError as error:
         raise StorageError(
             f"cannot write {folder}: {error.strerror}", "choose a folder for caches with LX_CACHE"
@@ -92,7 +98,16 @@ def _entry(folder: Path, run: RunDir) -> Path:
     return folder / f"{hashlib.sha256(str(run.path).encode()).hexdigest()[:16]}.run"
 
 
-def _start(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+def _claimed(folder: Path) -> int | None:
+    """The feeder's lock as an open file, or None while another process holds it."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if claim(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _start(folder: Path, arguments: list[str], *inherited: int) -> subprocess.Popen[bytes]:
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "lightex.mulogger.feeder", *arguments],
@@ -101,6 +116,7 @@ def _start(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
             stderr=log,
             cwd="/",
             start_new_session=True,
+            pass_fds=inherited,
             env={name: value for name, value in os.environ.items() if not name.startswith(("LX_RUN", "COVERAGE"))},
         )
 
@@ -139,16 +155,14 @@ def serve(run: RunDir, name: str) -> None:
         time.sleep(pause)
 
 
-def main(folder: Path) -> None:
-    """Serve all runs that are listed in a folder, until there are none; at most one process does."""
-    while True:
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not claim(descriptor):
-            return
+def main(folder: Path, lock: int | None) -> None:
+    """Serve all runs that are listed in a folder, until there are none; only the holder of the lock does."""
+    while lock is not None:
         _serve_listed(folder)
-        os.close(descriptor)
-        if not any(folder.glob("*.run")):  # listed between the last look and letting go of the lock?
+        os.close(lock)
+        if not any(folder.glob("*.run")):
             return
+        lock = _claimed(folder)  # a run was listed between the last look and letting go
 
 
 def _serve_listed(folder: Path) -> None:
@@ -229,7 +243,7 @@ def _is_alone(name: str) -> bool:
 
 if __name__ == "__main__":
     os.nice(10)  # the training goes first
-    if len(sys.argv) > 2:
-        serve(RunDir(sys.argv[1]), sys.argv[2])
+    if sys.argv[2].startswith("--lock="):
+        main(Path(sys.argv[1]), int(sys.argv[2].removeprefix("--lock=")))
     else:
-        main(Path(sys.argv[1]))
+        serve(RunDir(sys.argv[1]), sys.argv[2])

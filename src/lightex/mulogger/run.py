@@ -69,7 +69,7 @@ class Run(Logs):
         self.directory = directory
         self.writer, self.attempt = writer, attempt
         self._reopen, self._feed, self._direct = reopen, feed, dict(direct or {})
-        self._look_at = 0.0 if feed else float("inf")
+        self._look_at = monotonic() + _LOOK if feed else float("inf")
         _RUNS.add(self)
         self._descriptor = descriptor
         self._owned = owned

@@ -223,7 +223,7 @@ class MlflowSink:
 
     def _fit(self, name: str) -> str:
         if name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
-            return fit(name, r"\w\-. :", _NAME)  # MLflow refuses names that are no clean paths
+            return fit(name, r"\w\- :", _NAME)  # MLflow refuses names that are no clean paths
         return fit(name, _ALLOWED, _NAME)
 
     def _step(self, step: Any) -> int:

@@ -12,6 +12,8 @@ from lightex.core.journal import Record
 from lightex.core.rundir import SUCCEEDED, read_object
 from lightex.mulogger.sink import Source
 
+_ITS_OWN = {"", "step", "_step", "_timestamp", "_runtime", "_wandb"}
+
 
 @dataclass(frozen=True)
 class WandbOptions:
@@ -101,7 +103,7 @@ class WandbSink:
         import wandb
 
         if metrics := record.get("metrics"):
-            return dict(metrics)
+            return {_name(name): value for name, value in metrics.items()}
         if text := record.get("text"):
             return {str(text.get("name")): wandb.Html(_preformatted(str(text.get("value"))), inject=False)}
         if found := record.get("histogram"):
@@ -132,6 +134,11 @@ class WandbSink:
         artifact = wandb.Artifact(name[:128], type="model" if model else "file", metadata=model or {})
         artifact.add_file(str(path))
         self.run.log_artifact(artifact)
+
+
+def _name(name: str) -> str:
+    """W&B drops an empty name, and fills some by itself."""
+    return f"{name}_logged" if name in _ITS_OWN else name
 
 
 def _preformatted(text: str) -> str:
