@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from lightex.cli import main
+pytest.register_assert_rewrite("lightex.testing")
+
+from lightex.cli import main  # noqa: E402
 from lightex.core.rundir import RunDir
 
 CONFIG = """from dataclasses import dataclass

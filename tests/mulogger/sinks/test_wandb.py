@@ -4,6 +4,7 @@ import json
 import math
 import os
 import struct
+import time
 
 import pytest
 
@@ -33,6 +34,15 @@ def records(path):
             whole = b""
 
 
+def written(path):
+    """The records once all are there: W&B's service writes on for a moment after `finish` has returned."""
+    deadline = time.monotonic() + 20
+    while not (found := list(records(path))) or not found[-1].HasField("exit"):
+        assert time.monotonic() < deadline, f"{path} has no end"
+        time.sleep(0.02)
+    return found
+
+
 def history(record):
     items = [item for item in record.history.item if len(item.nested_key) < 2]  # media are nested
     return {(item.key or item.nested_key[0]): json.loads(item.value_json) for item in items}
@@ -41,7 +51,7 @@ def history(record):
 def read(run):
     metrics, params, status = {}, {}, None
     for path in sorted(run.path.glob("wandb/offline-run-*/*.wandb"), key=os.path.getmtime):
-        for record in records(path):
+        for record in written(path):
             if record.HasField("history"):
                 row = history(record)
                 for name, value in row.items():
@@ -68,7 +78,7 @@ class TestWandb(SinkContract):
             run.log({"loss": 1.0}, step=3)
         self.deliver(backend, run)
         (path,) = run.dir.glob("wandb/offline-run-*/*.wandb")
-        rows = [history(record) for record in records(path) if record.HasField("history")]
+        rows = [history(record) for record in written(path) if record.HasField("history")]
         logged = next(
             json.loads(line) for line in run.directory.records_file().read_text().splitlines() if "loss" in line
         )
