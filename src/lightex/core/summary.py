@@ -174,8 +174,10 @@ def status_of(run: RunDir) -> tuple[str, str | None]:
         StorageError: the directory is gone, broken, or of a newer format.
     """
     events = run.events()
+    if not events:
+        raise StorageError(f"{run.path} is gone, or has no events")
     root = Root(run.path.parent.parent)
-    return _state(events[-1] if events else {"state": QUEUED}, run.identity, lambda sweep: root.sweep(sweep).supervised)
+    return _state(events[-1], run.identity, lambda sweep: root.sweep(sweep).supervised)
 
 
 def read_all(root: Root, runs: Iterable[RunDir]) -> list[Summary]:

@@ -158,6 +158,8 @@ def serve(run: RunDir, name: str) -> None:
 def main(folder: Path, lock: int | None) -> None:
     """Serve all runs that are listed in a folder, until there are none; only the holder of the lock does."""
     while lock is not None:
+        os.truncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)  # for people who look for it
         _serve_listed(folder)
         os.close(lock)
         if not any(folder.glob("*.run")):
