@@ -43,7 +43,8 @@ def history(run, name="x"):
     return sorted((p.step, p.value) for p in sink.client.get_metric_history(sink.run_id, name))
 
 
-def test_a_server_that_is_killed_and_restarted_is_caught_up_with(program, server):
+def test_a_server_that_is_killed_and_restarted_is_caught_up_with(program, server, monkeypatch):
+    monkeypatch.setenv("LX_SYNC_PATIENCE", "60")
     process = program.start(code(server.uri, 400, 0.02))
     until(lambda: program.run and program.run.sinks.exists() and progress(program.run, "mlflow").state, 60)
     server.kill()
