@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("lightex.testing")
-
-from lightex.cli import main  # noqa: E402
+from lightex.cli import main
 from lightex.core.rundir import RunDir
+
+pytest.register_assert_rewrite("lightex.testing")
 
 CONFIG = """from dataclasses import dataclass
 from typing import Literal

@@ -39,7 +39,12 @@ class MlflowServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        store = ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--artifacts-destination", str(self.folder)]
+        store = [
+            "--backend-store-uri",
+            f"sqlite:///{self.folder}/mlflow.db",
+            "--artifacts-destination",
+            str(self.folder),
+        ]
         place = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -53,7 +53,7 @@ def test_a_feeder_that_is_killed_is_replaced_and_nothing_comes_twice(program):
     for _ in range(2):
         have = until(lambda: program.run and len(program.values()), what="the first records")
         os.kill(program.feeder(), signal.SIGKILL)
-        until(lambda: len(program.values()) > have, what="a new feeder")
+        until(lambda have=have: len(program.values()) > have, what="a new feeder")
     assert process.wait() == 0
     assert program.closed() == "SUCCEEDED"
     assert program.values() == list(range(1000))

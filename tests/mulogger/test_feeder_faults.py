@@ -14,7 +14,7 @@ from lightex.mulogger.delivery import native, progress
 from tests.mulogger.conftest import until
 from tests.services import MlflowServer, free_port, need
 
-pytestmark = [need("mlflow"), pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]
+pytestmark = [need("mlflow"), pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
 
 LOG = """
 import lightex, time
@@ -110,7 +110,9 @@ def test_killed_at_random_moments_with_all_sinks_on(program, server, lx, monkeyp
     monkeypatch.setenv("WANDB_MODE", "offline")
     for _ in range(int(os.environ.get("LX_KILLS", "2"))):
         before = len(list(program.folder.glob("runs/demo/*")))
-        process = program.start(code(server.uri, 1_000_000, 0.001, ["tensorboard", "csv", "wandb", "clearml", "trackio"]))
+        process = program.start(
+            code(server.uri, 1_000_000, 0.001, ["tensorboard", "csv", "wandb", "clearml", "trackio"])
+        )
         until(lambda before=before: len(list(program.folder.glob("runs/demo/*/records.jsonl"))) > before)
         time.sleep(random.random() * 1.5)
         process.kill()
