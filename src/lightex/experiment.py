@@ -344,7 +344,10 @@ def _check_logger(logger: str | Logger) -> None:
     name, options = (logger, {}) if isinstance(logger, str) else (logger.name, logger.options)
     for option in options:
         _refuse_secret(f"loggers: option {option} of {name}", option)
+    from lightex.mulogger.delivery import make_options
+
     sink = plugins.load(plugins.SINKS, name)
+    make_options(name, sink, options)  # names the nearest where an option is unknown
     parse(sink.Options, dict(options), f"loggers.{name}", "config")
 
 

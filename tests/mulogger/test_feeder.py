@@ -98,7 +98,7 @@ def test_a_sink_named_only_afterwards(program, lx):
     done = lx("sync", program.run.short_id, "--to", "jsonsink", "-o", f"folder={program.json}")
     assert (done.code, program.values()) == (0, [1])
     assert "has no option 'foldr'. Did you mean 'folder'?" in lx("sync", "--to", "jsonsink", "-o", "foldr=x").err
-    assert "no sink named 'jsonsnk'. Did you mean 'jsonsink'?" in lx("sync", "--to", "jsonsnk").err
+    assert "no logger named 'jsonsnk'. Did you mean 'jsonsink'?" in lx("sync", "--to", "jsonsnk").err
 
 
 def test_one_call_to_all_or_to_one(program):

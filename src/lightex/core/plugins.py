@@ -11,6 +11,8 @@ from lightex.core.errors import NotFoundError, did_you_mean
 ENGINES = "lightex.engines"
 SINKS = "lightex.sinks"
 
+_KINDS = {ENGINES: "engine", SINKS: "logger"}  # as people call them
+
 
 def names(group: str) -> list[str]:
     """The names that are installed in a group, in alphabetical order."""
@@ -27,7 +29,7 @@ def find(group: str, name: str) -> EntryPoint:
     found = list(entry_points(group=group, name=name))
     if found:
         return found[0]
-    known, kind = names(group), group.rpartition(".")[2].removesuffix("s")
+    known, kind = names(group), _KINDS[group]
     raise NotFoundError(
         f"no {kind} named '{name}'.{did_you_mean(name, known)}",
         f"installed {kind}s: {', '.join(known) or 'none'}",

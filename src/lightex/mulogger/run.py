@@ -16,7 +16,7 @@ from weakref import WeakSet
 from orjson import OPT_APPEND_NEWLINE, dumps
 
 from lightex.core.errors import LightexError, did_you_mean
-from lightex.core.journal import Record, encode, jsonable, write_whole
+from lightex.core.journal import Record, advice, encode, jsonable, write_whole
 from lightex.core.rundir import CANCELLED, FAILED, SUCCEEDED, RunDir
 from lightex.mulogger.logs import Addressed, Logs
 
@@ -53,6 +53,7 @@ class Run(Logs):
         reopen: opens a file of records for a forked child, given the least number; returns descriptor and number.
         feed: sees to it that the run's sinks are fed; None: it has none.
         direct: sinks that are fed here and now, by name.
+        wait_for_space: on a full disk keep records in memory (up to 16 MiB) until there is room; else raise.
     """
 
     def __init__(
@@ -65,10 +66,12 @@ class Run(Logs):
         reopen: Callable[[RunDir, int], tuple[int, int]],
         feed: Callable[[RunDir], None] | None = None,
         direct: Mapping[str, Sink] | None = None,
+        wait_for_space: bool = True,
     ) -> None:
         self.directory = directory
         self.writer, self.attempt = writer, attempt
         self._reopen, self._feed, self._direct = reopen, feed, dict(direct or {})
+        self._wait_for_space = wait_for_space
         self._look_at = monotonic() + _LOOK if feed else float("inf")
         _RUNS.add(self)
         self._descriptor = descriptor
@@ -240,7 +243,9 @@ class Run(Logs):
                 self._feed, self._look_at = None, float("inf")
 
     def _keep_for_later(self, data: bytes, error: OSError) -> None:
-        """A full disk must not end a training of days: keep what it refused, try again with the next record."""
+        """A full disk need not end a training of days: keep what it refused, try again with the next record."""
+        if not self._wait_for_space:
+            raise LightexError(f"cannot write to {self.dir}: {error.strerror}", *advice(error)) from error
         if not self._backlog:
             print(
                 f"lightex: cannot write to {self.dir}: {error.strerror}; records are kept in memory until it works",

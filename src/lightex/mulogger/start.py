@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.journal import cut_torn_line, open_for_append
@@ -36,6 +36,7 @@ def start_run(
     root: str | os.PathLike[str] | None = None,
     resume: str | None = None,
     loggers: Sequence[str | Logger] = (),
+    on_full: Literal["wait", "raise"] | None = None,
 ) -> Run:
     """The run to log to. Inside a command that `lx run` started it is that run; elsewhere a new, local one.
 
@@ -46,6 +47,8 @@ def start_run(
         root: folder for local runs; default: LX_ROOT, or `runs/` beside lxconfig.py, or `runs/` here.
         resume: id (or a unique prefix) of an earlier local run to go on with.
         loggers: backends beside those of the config, by name, or with options: Logger("mlflow", {...}).
+        on_full: what a full disk does: "wait" keeps up to 16 MiB of records in memory until there is room, "raise"
+            ends the training with an error at once; default: LX_ON_FULL, or "wait".
 
     Raises:
         LightexError: the folder cannot be written, there is no such run to go on with, or no such backend.
@@ -63,7 +66,8 @@ def start_run(
     else:
         directory = _start_local(Root.locate(root), experiment or Path(sys.argv[0]).stem or "local")
         owned = True
-    run = _attach(directory, owned, backends)
+    waits = (on_full or os.environ.get("LX_ON_FULL", "wait")) != "raise"
+    run = _attach(directory, owned, backends, waits)
     if owned:
         os.environ[_JOIN] = f"{os.getpid()}:{directory.path}"
     atexit.register(_finish_at_exit, run)
@@ -95,7 +99,7 @@ def _sink_class(name: str, options: Mapping[str, Any]) -> type[Sink]:
     return kind
 
 
-def _attach(directory: RunDir, owned: bool, backends: Sequence[Backend]) -> Run:
+def _attach(directory: RunDir, owned: bool, backends: Sequence[Backend], waits: bool) -> Run:
     if not directory.path.is_dir():
         raise NotFoundError(f"LX_RUN_DIR is {directory.path}, which does not exist", "unset it to start a local run")
     descriptor, writer = _open_writer(directory, 0 if owned else _rank())
@@ -103,7 +107,7 @@ def _attach(directory: RunDir, owned: bool, backends: Sequence[Backend]) -> Run:
     attempt = events[-1].get("attempt", 1) if events else int(os.environ.get("LX_ATTEMPT", "1"))
     connect = writer == 0 and (backends or directory.sinks.is_dir() or configured(directory))
     feed, direct = _connect(directory, owned, backends) if connect else (None, {})
-    return Run(directory, descriptor, writer, attempt, owned, _open_writer, feed, direct)
+    return Run(directory, descriptor, writer, attempt, owned, _open_writer, feed, direct, waits)
 
 
 def _connect(

@@ -95,6 +95,8 @@ class MlflowSink:
 
     def write(self, records: Sequence[Record]) -> None:
         """Metrics in batches, files one by one."""
+        times = [round(float(record.get("time") or self.source.created) * 1000) for record in records]
+        self.state["last"] = max([self.state.get("last", 0), *times]) or None
         self._log_metrics(records)
         for record in records:
             if "params" in record:
@@ -118,7 +120,8 @@ class MlflowSink:
         if status:
             if reason:
                 self._log_tags({"lightex.reason": reason})
-            self.client.set_terminated(self.run_id, _STATUS.get(status, "FAILED"))
+            ended = self.state.get("last")  # the time of the last record: a run that is synced later ended then
+            self.client.set_terminated(self.run_id, _STATUS.get(status, "FAILED"), ended)
 
     def _experiment_id(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
