@@ -128,7 +128,7 @@ def test_a_killed_dispatcher_loses_nothing_and_resume_starts_nothing_twice(proje
         (["run", "base", "command=run {{ hp.x }}"], "the template names hp.x, which is not there."),
         (["run", "base", "engine=dokcer"], "no engine named 'dokcer'."),
         (["run", "base", "-e", "proces"], "no engine named 'proces'. Did you mean 'process'?"),
-        (["run", "base", "loggers=[wand]"], "no sink named 'wand'."),
+        (["run", "base", "loggers=[wand]"], "no logger named 'wand'. Did you mean 'wandb'?"),
         (["run", "base", "hp.lr=0.1,0.1"], "experiments 1 and 2 of 2 are equal: {'hp.lr': 0.1}"),
         (["run", "base", "resources.cpus=1000"], "demo can never run on this machine: it needs 1000 cpus"),
         (["run", "base", "resources.gpus=99"], "demo can never run on this machine: it needs 99 GPUs"),
