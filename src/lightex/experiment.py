@@ -10,21 +10,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightex.core import plugins
+from lightex.core import journal, plugins
 from lightex.core.errors import ConfigError, LightexError
 from lightex.core.journal import jsonable
 from lightex.core.liveness import host, user
 from lightex.core.root import Root, SweepDir, run_id
-from lightex.core.rundir import ENDED, LOST, QUEUED, RUNNING, SUCCEEDED, RunDir
-from lightex.core.summary import summarize
+from lightex.core.rundir import ENDED, QUEUED, RUNNING, SUBMITTED, SUCCEEDED, RunDir
 from lightex.core.taxonomy import Experiment, Logger, Resources
+from lightex.dispatcher.death import judge
 from lightex.dispatcher.engine import Engine, JobState
 from lightex.dispatcher.job import Job
-from lightex.dispatcher.queue import Queue, Watcher
+from lightex.dispatcher.keeper import Kept
+from lightex.dispatcher.queue import Adopted, Queue, Watcher
 from lightex.namedconf.export import environment
 from lightex.namedconf.fingerprint import fingerprint
 from lightex.namedconf.quick import parse
@@ -35,6 +36,7 @@ from lightex.namedconf.tree import to_tree
 from lightex.storage import snapshot
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_REQUESTS = 0.2  # seconds between two looks for requests
 _LOOK = 2.0  # seconds between two looks whether the loggers' feeder lives
 _SECRET = re.compile(r"(?i).*(_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)")
 
@@ -108,7 +110,7 @@ def succeeded_before(plan: Plan, root: Root) -> set[str]:
     return found
 
 
-def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDir, list[Job]]:
+def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDir, Work]:
     """Write a plan down as a sweep of queued runs: all of it, or nothing.
 
     Raises:
@@ -169,63 +171,127 @@ def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDi
             with suppress(OSError):  # others have runs there
                 folder.rmdir()
         raise
-    return sweep, jobs
+    return sweep, Work(jobs, [], Counter())
 
 
-def reopen(sweep: SweepDir) -> tuple[list[Job], Counter[str]]:
-    """Queue again what of a sweep has not succeeded, with the code as it is now.
+@dataclass(frozen=True)
+class Work:
+    """What is to be done of a sweep: runs to start, runs to look after, and how many are left as they are, by state."""
 
-    Returns:
-        The jobs, and how many runs are left as they are: SUCCEEDED, or RUNNING (without a dispatcher).
+    jobs: list[Job]
+    adopted: list[Adopted]
+    left: Counter[str]
+
+
+def reopen(sweep: SweepDir, *, again: bool) -> Work:
+    """What of a sweep is to be done. What runs is looked after; the ends of what nobody watched are in the ledger.
+
+    Args:
+        sweep: the sweep; this process becomes its dispatcher where it is not yet.
+        again: whether what has failed, was cancelled or lost is queued again, with the code as it is now.
 
     Raises:
         LightexError: another dispatcher is at work on the sweep, or its runs cannot be written.
     """
     if not sweep.claim():
-        raise LightexError(f"sweep {sweep.id} is being run by another lx", "wait for it, or stop that one first")
-    left: Counter[str] = Counter()
-    again: list[tuple[RunDir, int]] = []
-    for run in sweep.runs():
-        summary = summarize(run, lambda _sweep: False)
-        if summary.status in (SUCCEEDED, RUNNING):
-            left[summary.status] += 1
-            continue
+        raise LightexError(
+            f"sweep {sweep.id} is being run by another lx",
+            f"watch it with: lx attach {sweep.id}",
+            f"or end it first: lx stop {sweep.id}",
+        )
+    runs = sweep.runs()
+    engine = Kept(load_engine(str(runs[0].identity["engine"])), sweep.ledger) if runs else None
+    claimed = {event.get("handle") for run in runs for event in run.events()}
+    work = Work([], [], Counter())
+    project = Path(str(sweep.about.get("project")))
+    code: snapshot.Snapshot | None = None
+    for run in runs:
         run.cut_torn_event()
         events = run.events()
-        if summary.status == LOST and events[-1].get("state") not in ENDED:
-            run.append_event({"time": time.time(), "state": LOST, "attempt": summary.attempt, "reason": summary.reason})
-        again.append((run, summary.attempt + (summary.status != QUEUED)))
-    project = Path(str(sweep.about.get("project")))
-    code = snapshot.take(project, sweep.path) if again else None
-    jobs = []
-    for run, attempt in again:
-        if attempt > 1:
+        last = events[-1]
+        state, attempt = last.get("state"), int(last.get("attempt", 1))
+        if state == SUCCEEDED or (state in ENDED and not again):
+            work.left[str(state)] += 1
+            continue
+        job = _job(run, run.identity, run.config, attempt, None)
+        if state in (SUBMITTED, RUNNING) and engine:
+            adopted = _adopt(job, last, engine, sweep, claimed)
+            if adopted and not (again and (lost := engine.lost(adopted.handle))):
+                work.adopted.append(adopted)
+                continue
+            if adopted:
+                end = judge(run, lost)
+                state = end.state
+                run.append_event({"time": time.time(), "attempt": attempt} | end.known())
+                if state == SUCCEEDED:
+                    work.left[state] += 1
+                    continue
+        if state in ENDED:
+            attempt += 1
             run.append_event({"time": time.time(), "state": QUEUED, "attempt": attempt})
-        if code:
-            code.link_into(run.path)
-            jobs.append(_job(run, run.identity, run.config, attempt, code.digest))
-    if not jobs:
+        code = code or snapshot.take(project, sweep.path)
+        code.link_into(run.path)
+        work.jobs.append(replace(job, attempt=attempt, env={**job.env, "LX_ATTEMPT": str(attempt)}, code=code.digest))
+    if not work.jobs and not work.adopted:
         sweep.release()
-    return jobs, left
+    return work
+
+
+def _adopt(job: Job, last: Mapping[str, Any], engine: Kept, sweep: SweepDir, claimed: set[Any]) -> Adopted | None:
+    """A job that was submitted, as one to look after; None if it never started.
+
+    Of a submission that was cut off before its handle was noted down, the process is looked for; where it has ended
+    already, it is the one end in the ledger that no run claims.
+    """
+    if last.get("state") == RUNNING and isinstance(last.get("handle"), str):
+        return Adopted(job, last["handle"], float(last["time"]), tuple(last.get("gpus") or ()))
+    handle = engine.find(job)
+    if handle is None:
+        ends = [record for record in journal.read(sweep.ledger) if record["time"] >= last.get("time", 0.0)]
+        handle = next((str(record["handle"]) for record in ends if record.get("handle") not in claimed), None)
+    if handle is None:
+        return None
+    claimed.add(handle)
+    job.run.append_event({"time": time.time(), "state": RUNNING, "attempt": job.attempt, "handle": handle})
+    return Adopted(job, handle, time.time())
 
 
 def supervise(
-    sweep: SweepDir, jobs: Sequence[Job], *, slots: int | None, fail_fast: bool, watch: Watcher
+    sweep: SweepDir, work: Work, *, slots: int | None, fail_fast: bool, watch: Watcher
 ) -> tuple[Counter[str], str | None]:
     """Run jobs to their ends. Ctrl-C, SIGTERM and a closed terminal stop them cleanly; a second one kills.
 
     Returns:
         How many runs ended in which state, and why it was stopped if it was.
     """
-    name = str(jobs[0].run.identity["engine"])
-    watch = _feeding(jobs, watch)
-    queue = Queue(jobs, load_engine(name), name, slots=slots, fail_fast=fail_fast, watch=watch)
+    everything = [*work.jobs, *(each.job for each in work.adopted)]
+    name = str(everything[0].run.identity["engine"])
+    engine = Kept(load_engine(name), sweep.ledger)
+    watch = _feeding(everything, watch)
+    queue = Queue(
+        work.jobs, engine, name, slots=slots, fail_fast=fail_fast, watch=_requests(sweep, watch), adopted=work.adopted
+    )
     with _stopping(queue.stop):
         try:
             ended = queue.run()
         finally:
             sweep.release()
     return ended, queue.stopping
+
+
+def _requests(sweep: SweepDir, watch: Watcher) -> Watcher:
+    """A watcher that also does what `lx stop` asks for."""
+    look_at = 0.0
+
+    def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
+        nonlocal look_at
+        if job is None and time.monotonic() > look_at:
+            look_at = time.monotonic() + _REQUESTS
+            for request in sweep.take_requests():
+                queue.stop_runs(request.get("runs"), str(request.get("reason")), bool(request.get("kill")))
+        watch(queue, job, state)
+
+    return wrapped
 
 
 def load_engine(name: str) -> Engine:
@@ -359,7 +425,7 @@ def _refuse_secret(what: str, name: str) -> None:
         )
 
 
-def _job(run: RunDir, identity: Mapping[str, Any], config: Mapping[str, Any], attempt: int, code: str) -> Job:
+def _job(run: RunDir, identity: Mapping[str, Any], config: Mapping[str, Any], attempt: int, code: str | None) -> Job:
     given = config.get("resources") or {}
     env = {
         "LX_RUN_DIR": str(run.path),

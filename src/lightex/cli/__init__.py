@@ -19,6 +19,8 @@ COMMANDS = {
     "plan": "Show every experiment that a run would start, and start nothing.",
     "run": "Run a config or a sweep on this machine's resources.",
     "resume": "Run what of a sweep has not succeeded.",
+    "attach": "Follow a sweep that runs elsewhere.",
+    "stop": "End runs, or whole sweeps.",
     "ls": "List runs.",
     "logs": "Print what runs wrote to their output.",
     "compare": "Compare runs: what differs, best first.",
@@ -101,8 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
 
         if not isinstance(error, LightexError):
             raise
-        click.echo(click.style("error: ", fg="red") + error.message, err=True)
-        for line in error.details:
-            click.echo(f"  {line}", err=True)
+        from lightex.cli.output import print_error
+
+        print_error(error)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
 from lightex.core.journal import jsonable
+
+if TYPE_CHECKING:
+    from lightex.core.errors import LightexError
 
 COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "LOST": "red", "CANCELLED": "yellow", "RUNNING": "blue"}
 
@@ -63,6 +66,13 @@ def terminal_width() -> int:
     import shutil
 
     return shutil.get_terminal_size((80, 24)).columns
+
+
+def print_error(error: LightexError) -> None:
+    """Print an error and what to do about it to standard error."""
+    click.echo(click.style("error: ", fg="red") + error.message, err=True)
+    for line in error.details:
+        click.echo(f"  {line}", err=True)
 
 
 def age(seconds: float) -> str:

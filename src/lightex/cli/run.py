@@ -6,12 +6,10 @@ import sys
 
 import click
 
-from lightex.cli.loggers import settle
 from lightex.cli.options import config_arguments, load_registry, plan_from, sync_wait_option
-from lightex.cli.progress import Progress
-from lightex.core.naming import label
+from lightex.cli.work import carry_out
 from lightex.core.root import Root
-from lightex.experiment import record, succeeded_before, supervise
+from lightex.experiment import record, succeeded_before
 
 
 @click.command()
@@ -19,6 +17,7 @@ from lightex.experiment import record, succeeded_before, supervise
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="How many at once (default: as the resources allow).")
 @click.option("--fail-fast", is_flag=True, help="Stop all at the first failure.")
 @click.option("--needed", is_flag=True, help="Leave out what has succeeded before with the same config.")
+@click.option("--detach", "-d", is_flag=True, help="Return at once; it goes on without this terminal.")
 @sync_wait_option
 @click.pass_obj
 def command(
@@ -29,6 +28,7 @@ def command(
     jobs: int | None,
     fail_fast: bool,
     needed: bool,
+    detach: bool,
     sync_wait: float,
     **choices: object,
 ) -> int:
@@ -53,10 +53,5 @@ def command(
         click.echo(
             f"{len(before)} of {len(plan.experiments)} succeeded before with this config (--needed leaves them out)"
         )
-    sweep, queue = record(plan, folder, sys.argv)
-    labels = {job.run.id: label(item.varied) for job, item in zip(queue, plan.experiments, strict=True)}
-    with Progress(plan.name, sweep.id, len(queue), labels) as progress:
-        ended, stopped = supervise(sweep, queue, slots=jobs, fail_fast=fail_fast, watch=progress)
-    code = progress.conclude(ended, stopped)
-    settle([job.run for job in queue], sync_wait, sweep.id)
-    return code
+    sweep, work = record(plan, folder, sys.argv)
+    return carry_out(sweep, work, name=plan.name, slots=jobs, fail_fast=fail_fast, sync_wait=sync_wait, detach=detach)

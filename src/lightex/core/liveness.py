@@ -24,10 +24,10 @@ def user() -> str:
         return str(os.getuid())
 
 
-def birth_mark(pid: int) -> str | None:
+def birth_mark(pid: int, zombies: bool = False) -> str | None:
     """What tells a process from a later one with the same id: its start in clock ticks since boot.
 
-    None: there is no such process, or it has ended and waits for its parent (a zombie). On systems without
+    None: there is no such process, or (unless `zombies`) it has ended and waits for its parent. On systems without
     /proc the mark is empty and the id alone has to do.
     """
     try:
@@ -45,12 +45,12 @@ def birth_mark(pid: int) -> str | None:
     except ProcessLookupError:
         return None
     fields = stat.rpartition(")")[2].split()  # the name before may hold spaces and parentheses: proc(5)
-    return None if fields[0] in "ZX" else fields[19]
+    return None if fields[0] in "ZX" and not zombies else fields[19]
 
 
-def process_mark(pid: int) -> dict[str, Any]:
+def process_mark(pid: int, zombies: bool = False) -> dict[str, Any]:
     """What an event tells of a process, for `alive`."""
-    return {"host": host(), "pid": pid, "born": birth_mark(pid)}
+    return {"host": host(), "pid": pid, "born": birth_mark(pid, zombies)}
 
 
 def alive(mark: dict[str, Any] | None) -> bool | None:

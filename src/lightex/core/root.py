@@ -152,6 +152,16 @@ class SweepDir:
         """
         return read_object(self.path / "sweep.json")
 
+    @property
+    def ledger(self) -> Path:
+        """Where the keeper writes down how orphans ended."""
+        return self.path / "orphans.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What a detached supervisor prints."""
+        return self.path / "log"
+
     def runs(self) -> list[RunDir]:
         """The runs of this sweep, in order."""
         about = self.about
@@ -159,8 +169,35 @@ class SweepDir:
         runs = (RunDir(path) for folder in folders for path in _folders(folder))
         return sorted((run for run in runs if _sweep_of(run) == self.id), key=lambda run: run.id)
 
+    def request(self, request: Mapping[str, Any]) -> None:
+        """Ask the dispatcher of this sweep for something.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        folder = self.path / "requests"
+        try:
+            folder.mkdir(exist_ok=True)
+            write_object(folder / f"{time.time_ns()}-{os.getpid()}.json", request)
+        except OSError as error:
+            raise StorageError(f"cannot write {folder}: {error.strerror}", *journal.advice(error)) from error
+
+    def take_requests(self) -> list[dict[str, Any]]:
+        """What is asked of the dispatcher, in order; each is told once."""
+        try:
+            names = sorted(name for name in os.listdir(self.path / "requests") if name[0] != ".")  # noqa: PTH208
+        except FileNotFoundError:
+            return []
+        taken = []
+        for name in names:
+            taken.append(read_object(self.path / "requests" / name))
+            (self.path / "requests" / name).unlink()
+        return taken
+
     def claim(self) -> bool:
         """Become the one dispatcher of this sweep, until the process ends; False if another is."""
+        if self._lock is not None:
+            return True
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if not claim(descriptor):
             os.close(descriptor)

@@ -9,7 +9,7 @@ import signal
 import orjson
 
 from lightex.core.journal import Record
-from lightex.core.rundir import FAILED, SUCCEEDED, RunDir
+from lightex.core.rundir import ENDED, FAILED, LOST, SUCCEEDED, RunDir
 from lightex.dispatcher.engine import JobState
 
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b.*")
@@ -20,6 +20,9 @@ def judge(run: RunDir, state: JobState) -> JobState:
     said = _said(run)
     if state.state == SUCCEEDED and said.get("status") == FAILED:
         return JobState(**{**vars(state), "state": FAILED, "reason": f"the run failed: {said.get('reason')}"})
+    if state.state == LOST and said.get("status") in ENDED:
+        reason = f"{said['reason']} (its own word)" if said.get("reason") else None
+        return JobState(**{**vars(state), "state": str(said["status"]), "reason": reason})
     if state.state != FAILED or state.reason:
         return state
     words = said.get("reason") or _exception(run)

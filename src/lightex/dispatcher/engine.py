@@ -36,6 +36,10 @@ class JobState:
     peak_memory: int | None = None
     cpu_seconds: float | None = None
 
+    def known(self) -> dict[str, Any]:
+        """What is known, as an event has it."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
 
 class Engine(Protocol):
     """Runs jobs. Built by name through the entry-point group `lightex.engines`, with no arguments."""
@@ -54,8 +58,14 @@ class Engine(Protocol):
             LaunchError: it cannot be started.
         """
 
+    def find(self, job: Job) -> str | None:
+        """The handle of a job whose submission was cut off before it was noted down; None: it never started."""
+
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
-        """The states of jobs, in bulk; may wait up to `wait` seconds for one of them to change."""
+        """The states of jobs, in bulk; may wait up to `wait` seconds for one of them to change.
+
+        Jobs that another process submitted count too; LOST: it is gone and nobody can tell how it ended.
+        """
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """Ask a job to end, or (force) end it. Nothing happens if it has ended already."""

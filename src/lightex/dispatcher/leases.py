@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lightex.core.taxonomy import Resources
@@ -35,10 +36,19 @@ class Pool:
             return None
         free = [gpu for gpu in self.capacity.gpus if gpu not in self.gpus] if needs.gpus else []
         lease = Lease(needs.cpus, parse_size(needs.memory or 0), tuple(free[: needs.gpus]))
+        self._add(lease)
+        return lease
+
+    def hold(self, needs: Resources, gpus: Iterable[str]) -> Lease:
+        """Note what a job holds that was started before, also where it is more than there is."""
+        lease = Lease(needs.cpus, parse_size(needs.memory or 0), tuple(gpus))
+        self._add(lease)
+        return lease
+
+    def _add(self, lease: Lease) -> None:
         self.cpus += lease.cpus
         self.memory += lease.memory
         self.gpus += lease.gpus
-        return lease
 
     def release(self, lease: Lease) -> None:
         """Give back what a job held."""

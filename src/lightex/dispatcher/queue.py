@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lightex.core.journal import Record
@@ -17,6 +17,23 @@ from lightex.dispatcher.job import Job
 from lightex.dispatcher.leases import Lease, Pool
 
 _TICK = 0.2  # seconds between two looks at signals and deadlines while nothing ends
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A job that a former supervisor has started.
+
+    Attributes:
+        job: the job.
+        handle: the engine's.
+        since: when it started, seconds since the epoch.
+        gpus: those that it was given.
+    """
+
+    job: Job
+    handle: str
+    since: float
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass
@@ -46,6 +63,7 @@ class Queue:
         slots: how many at once at the most; None: as the resources allow.
         fail_fast: stop all at the first failure.
         watch: is told of every change.
+        adopted: jobs that run already.
     """
 
     def __init__(
@@ -57,6 +75,7 @@ class Queue:
         slots: int | None = None,
         fail_fast: bool = False,
         watch: Watcher | None = None,
+        adopted: Iterable[Adopted] = (),
     ) -> None:
         self.engine, self.engine_name, self.slots, self.fail_fast = engine, engine_name, slots, fail_fast
         self.watch = watch or (lambda _queue, _job, _state: None)
@@ -72,6 +91,11 @@ class Queue:
         self.pool = Pool(capacity) if capacity else None
         self._stop_reason: str | None = None
         self._kill = False
+        for each in adopted:
+            lease = self.pool.hold(each.job.resources, each.gpus) if self.pool else None
+            deadline = each.since + each.job.timeout if each.job.timeout is not None else None
+            self.running[each.handle] = Running(each.job, lease, RUNNING, each.since, deadline)
+            self.total += 1
 
     def run(self) -> Counter[str]:
         """Run everything; returns how many runs ended in which state.
@@ -95,6 +119,23 @@ class Queue:
         """End everything, cleanly; a second call kills what still runs. Safe in a signal handler."""
         self._kill = self._kill or self._stop_reason is not None
         self._stop_reason = self._stop_reason or reason
+
+    def stop_runs(self, runs: Sequence[str] | None, reason: str, kill: bool) -> None:
+        """End these runs, by their ids, or (None) everything; `kill` does not wait for their grace."""
+        if runs is None:
+            self.stop(reason)
+            self._kill = self._kill or kill
+            return
+        for queue in self.pending.values():
+            for order, job in [entry for entry in queue if entry[1].run.id in runs]:
+                queue.remove((order, job))
+                self._end(job, None, JobState(CANCELLED, f"not started: {reason}"))
+        for handle, entry in self.running.items():
+            if entry.job.run.id in runs:
+                if entry.ending is None:
+                    self._ask_to_end(handle, reason)
+                if kill:
+                    entry.kill_at = 0.0
 
     @property
     def stopping(self) -> str | None:
@@ -188,7 +229,7 @@ class Queue:
 
     def _end(self, job: Job, lease: Lease | None, state: JobState, since: float | None = None) -> None:
         now = time.time()
-        event = {"time": now, "attempt": job.attempt} | {k: v for k, v in vars(state).items() if v is not None}
+        event = {"time": now, "attempt": job.attempt} | state.known()
         job.run.append_event(event)
         if lease and self.pool:
             self.pool.release(lease)

@@ -13,23 +13,25 @@ import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from lightex.core.liveness import process_mark
-from lightex.core.rundir import FAILED, SUCCEEDED
+from lightex.core.liveness import birth_mark, process_mark
+from lightex.core.rundir import FAILED, LOST, SUCCEEDED
 from lightex.dispatcher.capacity import Capacity, this_machine
 from lightex.dispatcher.engine import JobState, LaunchError
 from lightex.dispatcher.job import Job
 
+_NOBODY_SAW = "it ended while nothing watched it: nobody saw how"
 _POLL = 0.01  # seconds between two looks where the system cannot tell of a process's end (no pidfd)
 
 
 class ProcessEngine:
-    """Starts commands as processes. Handles are process ids."""
+    """Starts commands as processes. A handle is the process's id and its birth mark: "PID:BORN"."""
 
     def __init__(self) -> None:
         self._environment = _environment()
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, subprocess.Popen[bytes] | None] = {}  # None: another process started it
         self._poller = select.poll()
         self._pidfds: dict[int, str] = {}
 
@@ -69,16 +71,29 @@ class ProcessEngine:
             raise LaunchError(f"cannot start {job.command[0]!r}: {error}") from error
         finally:
             os.close(output)
-        handle = str(process.pid)
+        mark = process_mark(process.pid, zombies=True)
+        handle = f"{process.pid}:{mark['born']}"
         self._processes[handle] = process
-        if hasattr(os, "pidfd_open"):
-            descriptor = os.pidfd_open(process.pid)
-            self._pidfds[descriptor] = handle
-            self._poller.register(descriptor, select.POLLIN)
-        return handle, process_mark(process.pid)
+        self._watch(process.pid, handle)
+        return handle, mark
+
+    def find(self, job: Job) -> str | None:
+        """The session leader among this user's processes that has the run's directory in its environment."""
+        wanted = {f"LX_RUN_DIR={job.run.path}".encode(), f"LX_ATTEMPT={job.attempt}".encode()}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                held = wanted <= set((entry / "environ").read_bytes().split(b"\0"))
+                if held and os.getsid(int(entry.name)) == int(entry.name):
+                    return f"{entry.name}:{birth_mark(int(entry.name))}"
+            except (OSError, ProcessLookupError):  # another user's, or gone
+                continue
+        return None
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """Wait until a process ends, at most `wait` seconds; returns those that have ended since."""
+        gone = self._adopt([handle for handle in handles if handle not in self._processes])
+        if gone:
+            return {handle: JobState(LOST, _NOBODY_SAW) for handle in gone}
         if self._pidfds:
             ended = [descriptor for descriptor, _ in self._poller.poll(wait * 1000)]
             found = [self._pidfds[descriptor] for descriptor in ended]
@@ -96,16 +111,41 @@ class ProcessEngine:
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """Signal the whole process group: SIGTERM, or SIGKILL if forced."""
-        if handle in self._processes:
-            _signal_group(int(handle), signal.SIGKILL if force else signal.SIGTERM)
+        if handle in self._processes or _lives(handle):
+            _signal_group(_pid(handle), signal.SIGKILL if force else signal.SIGTERM)
+
+    def _watch(self, pid: int, handle: str) -> None:
+        if hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(pid)
+            self._pidfds[descriptor] = handle
+            self._poller.register(descriptor, select.POLLIN)
+
+    def _adopt(self, handles: Sequence[str]) -> list[str]:
+        """Watch processes that this one did not start; returns those that are gone."""
+        gone = []
+        for handle in handles:
+            if not _lives(handle):
+                gone.append(handle)
+                continue
+            self._processes[handle] = None
+            try:
+                self._watch(_pid(handle), handle)
+            except ProcessLookupError:
+                del self._processes[handle]
+                gone.append(handle)
+        return gone
 
     def _has_ended(self, handle: str) -> bool:
-        return os.waitid(os.P_PID, int(handle), os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        if self._processes[handle] is None:
+            return not _lives(handle)
+        return os.waitid(os.P_PID, _pid(handle), os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _reap(self, handle: str) -> JobState:
         """Collect an ended process. What it left behind in its group goes first: it would hold what was leased."""
         process = self._processes.pop(handle)
-        _signal_group(process.pid, signal.SIGKILL)
+        _signal_group(_pid(handle), signal.SIGKILL)
+        if process is None:  # not a child of this process
+            return JobState(LOST, _NOBODY_SAW)
         _, status, usage = os.wait4(process.pid, 0)
         code = process.returncode = os.waitstatus_to_exitcode(status)
         return JobState(
@@ -121,6 +161,15 @@ class ProcessEngine:
 def _find(command: str, path: str | None) -> str | None:
     """Where a command lies, looked up once: else every start tries every folder of PATH. None: leave it to exec."""
     return None if os.sep in command else shutil.which(command, path=path)
+
+
+def _pid(handle: str) -> int:
+    return int(handle.partition(":")[0])
+
+
+def _lives(handle: str) -> bool:
+    pid, _, born = handle.partition(":")
+    return birth_mark(int(pid)) == born
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

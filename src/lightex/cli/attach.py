@@ -1,0 +1,59 @@
+"""`lx attach`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import click
+
+from lightex.cli.output import COLOURS, paint
+from lightex.core.naming import label
+from lightex.core.root import Root, SweepDir
+from lightex.core.rundir import ENDED, SUCCEEDED, RunDir
+
+_LOOK = 0.2  # seconds between two looks
+
+
+@click.command()
+@click.argument("sweep", required=False)
+@click.pass_obj
+def command(root: str | None, sweep: str | None) -> int:
+    """Follow a sweep (default: the latest) that runs elsewhere, until it ends. Ctrl-C leaves it running."""
+    found = Root.locate(root).find_sweep(sweep)
+    try:
+        return _follow(found)
+    except KeyboardInterrupt:
+        click.echo(f"\nsweep {found.id} goes on. Next: lx attach {found.id} · lx stop {found.id}")
+        return 0
+
+
+def _follow(sweep: SweepDir) -> int:
+    runs = sweep.runs()
+    open_runs = {run.id: run for run in runs}
+    ended: Counter[str] = Counter()
+    while True:
+        supervised = sweep.supervised  # asked first: what it wrote before it left is then seen
+        for run in list(open_runs.values()):
+            last = run.events()[-1]
+            if last.get("state") in ENDED:
+                del open_runs[run.id]
+                ended[str(last["state"])] += 1
+                _line(run, str(last["state"]), last.get("reason"), sum(ended.values()), len(runs))
+        if not supervised:
+            break
+        time.sleep(_LOOK)
+    counts = ", ".join(f"{count} {state.lower()}" for state, count in ended.items())
+    click.echo(f"{counts or 'nothing has ended'}. Next: lx compare {sweep.id}" + _rest(sweep, len(open_runs), ended))
+    return 0 if ended[SUCCEEDED] == len(runs) else 1
+
+
+def _rest(sweep: SweepDir, open_runs: int, ended: Counter[str]) -> str:
+    if open_runs:
+        return f" · lx resume {sweep.id}  (nothing is at work on {open_runs} of its runs)"
+    return f" · lx resume {sweep.id}" if ended.total() != ended[SUCCEEDED] else ""
+
+
+def _line(run: RunDir, state: str, reason: str | None, count: int, total: int) -> None:
+    about = f"{label(run.identity.get('varied') or {})}  {reason or ''}".strip()
+    click.echo(f"{f'{count}/{total}':>9}  {paint(f'{state:<9}', COLOURS.get(state))}  {run.short_id}  {about}")

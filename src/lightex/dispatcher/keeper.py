@@ -1,0 +1,165 @@
+"""The keeper: the process above a supervisor, which starts it again when it is killed and learns how its orphans end.
+
+Linux tells the end of a process to its parent alone. When a supervisor is killed, the kernel hands its experiments over
+to the nearest "child subreaper" above (prctl(2), PR_SET_CHILD_SUBREAPER): the keeper. It does nothing but wait, so that
+there is nothing in it that could fail; what it sees goes to a ledger, where the next supervisor finds it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightex.core import journal
+from lightex.core.liveness import birth_mark
+from lightex.core.rundir import FAILED, LOST, SUCCEEDED
+from lightex.dispatcher.capacity import Capacity
+from lightex.dispatcher.engine import Engine, JobState
+from lightex.dispatcher.job import Job
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_MOST_RESTARTS = 100
+_LOOK = 0.2  # seconds: other threads of the caller may swallow SIGCHLD
+_RETRY = 0.02  # seconds between two looks into the ledger
+_PATIENCE = 2.0  # seconds that a ledger's entry may come later than the process is seen to be gone
+
+
+def keep(work: Callable[[bool], int], ledger: Path) -> int:
+    """Do some work in a child process; where that is killed, in another one.
+
+    Args:
+        work: gets whether it was killed before; returns an exit code.
+        ledger: where the ends of orphans are written down.
+
+    Returns:
+        The exit code of the work.
+    """
+    if not _become_subreaper():
+        return work(False)
+    again = False
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_SIGNALS, signal.SIGCHLD})
+    try:
+        for _ in range(_MOST_RESTARTS):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            child = os.fork()
+            if child == 0:
+                _work(work, again, before)
+            code = _wait(child, ledger)
+            if code >= 0:
+                return code
+            again = True
+            print(f"lx: the supervisor was killed ({signal.Signals(-code).name}); another one goes on", file=sys.stderr)
+        return 1
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(work: Callable[[bool], int], again: bool, mask: set[int | signal.Signals]) -> None:
+    """The child: it never returns into the caller's stack."""
+    code = 1
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        code = work(again)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:  # noqa: BLE001  the last frame there is
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def _wait(child: int, ledger: Path) -> int:
+    """Wait for a child's end, writing down the ends of others; signals to this process alone are passed on."""
+    while True:
+        found = signal.sigtimedwait({*_SIGNALS, signal.SIGCHLD}, _LOOK)
+        if found and found.si_signo != signal.SIGCHLD and found.si_pid:  # the terminal's go to the child as well
+            os.kill(child, found.si_signo)
+        while (ended := _ended()) is not None:
+            if ended == child:
+                return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            handle = f"{ended}:{_born(ended)}"
+            _, status, usage = os.wait4(ended, 0)
+            about = {"handle": handle, "status": status, "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3)}
+            journal.append(ledger, {"time": time.time(), **about, "peak_memory": usage.ru_maxrss * 1024})
+
+
+def _ended() -> int | None:
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return found.si_pid if found else None
+
+
+def _born(pid: int) -> str:
+    return birth_mark(pid, zombies=True) or ""
+
+
+def _become_subreaper() -> bool:
+    if sys.platform != "linux":
+        return False
+    return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+class Kept:
+    """An engine whose jobs a former supervisor may have started: the ledger tells what the engine cannot know."""
+
+    def __init__(self, engine: Engine, ledger: Path) -> None:
+        self.engine, self.ledger = engine, ledger
+        self._missing_since: dict[str, float] = {}
+
+    def capacity(self) -> Capacity | None:
+        """As the engine."""
+        return self.engine.capacity()
+
+    def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
+        """As the engine."""
+        return self.engine.submit(job, gpus)
+
+    def find(self, job: Job) -> str | None:
+        """As the engine."""
+        return self.engine.find(job)
+
+    def cancel(self, handle: str, force: bool = False) -> None:
+        """As the engine."""
+        self.engine.cancel(handle, force)
+
+    def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
+        """As the engine; a job that it has lost sight of is looked for in the ledger, for a moment."""
+        states = dict(self.engine.poll(handles, wait))
+        for handle in [handle for handle, state in states.items() if state.state == LOST]:
+            found = self.told(handle)
+            since = self._missing_since.setdefault(handle, time.monotonic())
+            if found:
+                states[handle] = found
+            elif time.monotonic() - since < _PATIENCE:
+                del states[handle]
+                time.sleep(_RETRY)
+        return states
+
+    def lost(self, handle: str) -> JobState | None:
+        """What there is to say of a job that is gone and not in the ledger; None: it runs, or its end is known."""
+        state = self.engine.poll([handle], 0).get(handle)
+        return state if state and state.state == LOST and not self.told(handle) else None
+
+    def told(self, handle: str) -> JobState | None:
+        """What the ledger says of a job's end."""
+        for record in journal.read(self.ledger):
+            if record.get("handle") == handle:
+                code = os.waitstatus_to_exitcode(int(record["status"]))
+                return JobState(
+                    state=SUCCEEDED if code == 0 else FAILED,
+                    exit_code=code if code >= 0 else None,
+                    signal=-code if code < 0 else None,
+                    peak_memory=record.get("peak_memory"),
+                    cpu_seconds=record.get("cpu_seconds"),
+                )
+        return None
