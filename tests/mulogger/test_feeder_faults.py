@@ -108,6 +108,7 @@ def test_killed_at_random_moments_with_all_sinks_on(program, server, lx, monkeyp
     monkeypatch.setenv("CLEARML_CACHE_DIR", str(program.folder / "clearml"))
     monkeypatch.setenv("TRACKIO_DIR", str(program.folder / "trackio"))
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("LX_SYNC_TIMEOUT", "20")  # clearml was seen to hang
     for _ in range(int(os.environ.get("LX_KILLS", "2"))):
         before = len(list(program.folder.glob("runs/demo/*")))
         process = program.start(

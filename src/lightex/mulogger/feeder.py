@@ -8,13 +8,14 @@ training: a thread would hold the interpreter's lock while the training waits, a
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ LINGER = 3.0
 
 _LONGEST_PAUSE = 20.0  # seconds between two attempts at a sink that fails
 _HANGS = 60.0  # seconds beyond the patience after which a sink that does not even return is left alone
+_MOST_STARTS = 3  # of a process for one sink of one run, where it hangs or crashes
 _STARTED: list[subprocess.Popen[bytes]] = []  # feeders of this process, to be reaped
 _PREFIXES = ("MLFLOW_", "WANDB_", "CLEARML_", "TRACKIO_", "AWS_", "HF_", "DATABRICKS_", "AZURE_", "GOOGLE_", "LX_SYNC_")
 
@@ -41,6 +43,11 @@ _PREFIXES = ("MLFLOW_", "WANDB_", "CLEARML_", "TRACKIO_", "AWS_", "HF_", "DATABR
 def patience() -> float:
     """Seconds that a failing sink of an ended run is tried again: LX_SYNC_PATIENCE, default 60."""
     return float(os.environ.get("LX_SYNC_PATIENCE", "60"))
+
+
+def timeout() -> float:
+    """Seconds after which a sink in a process of its own is taken to hang: LX_SYNC_TIMEOUT, default 120."""
+    return float(os.environ.get("LX_SYNC_TIMEOUT", "120"))
 
 
 def spool() -> Path:
@@ -121,8 +128,21 @@ def _start(folder: Path, arguments: list[str], *inherited: int) -> subprocess.Po
         )
 
 
-def serve(run: RunDir, name: str) -> None:
-    """Feed one sink until the run has ended and all is there, or until patience with the sink is at an end."""
+def serve_alone(run: RunDir, name: str) -> None:
+    """As `serve`, in a process of its own: one that hangs says where, and ends; it is started again."""
+    serve(run, name, lambda: faulthandler.dump_traceback_later(timeout(), exit=True))
+    sys.stdout.flush()
+    os._exit(0)  # what a backend does at exit may hang as well, and all is delivered
+
+
+def serve(run: RunDir, name: str, alive: Callable[[], None] = lambda: None) -> None:
+    """Feed one sink until the run has ended and all is there, or until patience with the sink is at an end.
+
+    Args:
+        run: the run.
+        name: of the sink.
+        alive: is called before each call of the sink.
+    """
     delivery: Delivery | None = None
     failing_since: float | None = None
     pause = PERIOD
@@ -132,6 +152,7 @@ def serve(run: RunDir, name: str) -> None:
         except StorageError:
             return  # removed under us
         ended = status in ENDED
+        alive()
         try:
             if delivery is None:
                 delivery = Delivery(run, name)
@@ -199,15 +220,19 @@ class _Worker:
     def __init__(self, run: RunDir, name: str, folder: Path) -> None:
         self.run, self.name = run, name
         self.ended_since: float | None = None
-        self.process = _start(folder, [str(run.path), name]) if _is_alone(name) else None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.folder = folder if _is_alone(name) else None
         self.thread = threading.Thread(target=self._work, name=f"{run.short_id} {name}", daemon=True)
         self.thread.start()
 
     def _work(self) -> None:
-        if self.process:
-            self.process.wait()
-        else:
+        if self.folder is None:
             serve(self.run, self.name)
+            return
+        for _ in range(_MOST_STARTS):
+            self.process = _start(self.folder, [str(self.run.path), self.name])
+            if self.process.wait() == 0:
+                return
 
     def is_done(self) -> bool:
         """Whether it is through; also when it hangs long after the run has ended, and is left to itself."""
@@ -248,4 +273,4 @@ if __name__ == "__main__":
     if sys.argv[2].startswith("--lock="):
         main(Path(sys.argv[1]), int(sys.argv[2].removeprefix("--lock=")))
     else:
-        serve(RunDir(sys.argv[1]), sys.argv[2])
+        serve_alone(RunDir(sys.argv[1]), sys.argv[2])

@@ -14,6 +14,8 @@ from lightex.core.summary import status_of
 from lightex.mulogger.delivery import Delivery, Progress, chosen, progress
 from lightex.mulogger.feeder import ensure
 
+_MOST_STARTS = 3  # of a process that hangs or crashes
+
 
 def sync(run: RunDir, name: str) -> Progress:
     """Feed one sink all that it lacks, now, once; what fails is in the answer.
@@ -24,7 +26,11 @@ def sync(run: RunDir, name: str) -> Progress:
     if plugins.load(plugins.SINKS, name).alone:
         environment = {**os.environ, "LX_SYNC_PATIENCE": "0"}
         command = [sys.executable, "-m", "lightex.mulogger.feeder", str(run.path), name]
-        subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        for _ in range(_MOST_STARTS):
+            if not subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            ).returncode:
+                break
         return progress(run, name)
     status, reason = status_of(run)
     delivery = Delivery(run, name)
