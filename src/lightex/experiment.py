@@ -216,10 +216,11 @@ def reopen(sweep: SweepDir, *, again: bool) -> Work:
         job = _job(run, run.identity, run.config, attempt, None)
         if state in (SUBMITTED, RUNNING) and engine:
             adopted = _adopt(job, last, engine, sweep, claimed)
-            if adopted and not (again and (lost := engine.lost(adopted.handle))):
+            lost = engine.lost(adopted.handle) if adopted and again else None
+            if adopted and not lost:
                 work.adopted.append(adopted)
                 continue
-            if adopted:
+            if lost:
                 end = judge(run, lost)
                 state = end.state
                 run.append_event({"time": time.time(), "attempt": attempt} | end.known())

@@ -172,7 +172,8 @@ def test_a_supervisor_that_is_killed_is_replaced_and_every_experiment_runs_once(
 
 def test_a_detached_sweep_is_attached_to_and_stopped(project, lx):
     (project / "train.py").write_text("import time\nopen('started', 'a').write('x')\ntime.sleep(600)\n")
-    assert "detached from this terminal" in lx("run", "grid", "-j", "1", "--detach").out
+    detached = subprocess.run([*LX, "run", "grid", "-j", "1", "--detach"], check=True, capture_output=True, text=True)
+    assert "detached from this terminal" in detached.stdout
     wait_for((project / "started").exists)
     runs = lx("ls", "--json").json
     assert "1 run ended" in lx("stop", runs[2]["id"]).out
