@@ -204,12 +204,10 @@ class Delivery:
             self._release()
 
     def _fail(self, error: BaseException) -> None:
-        text = (
-            " ".join(f"{type(error).__name__}: {error}".split())
-            if not isinstance(error, LightexError)
-            else error.message
-        )
-        self._save(error=text[:300])
+        """Note an error down beside what was last known to be good: a failed call may have left half a state."""
+        said = error.message if isinstance(error, LightexError) else f"{type(error).__name__}: {error}"
+        self._about = {**_load(self.run, self.name), "notices": self._about.get("notices", [])}
+        self._save(error=" ".join(said.split())[:300])
         self.sink = None
         self._release()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,9 @@ class ClearmlSink:
 
     def open(self) -> bool:
         """Start the task, or go on with it. An offline session that was cut off begins anew: it cannot go on."""
+        if "clearml" not in sys.modules:  # a training that uses ClearML itself leaves these to its children
+            for name in ("CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID", "CLEARML_TASK_ID", "TRAINS_TASK_ID"):
+                os.environ.pop(name, None)
         from clearml import Task
 
         # clearml.conf's sdk.development.report_use_subprocess: the process that it forks was seen to hang for ever
