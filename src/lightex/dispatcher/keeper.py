@@ -41,7 +41,7 @@ def keep(work: Callable[[bool], int], ledger: Path) -> int:
     Returns:
         The exit code of the work.
     """
-    if not _become_subreaper():
+    if not _adopt_orphans(True):
         return work(False)
     again = False
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_SIGNALS, signal.SIGCHLD})
@@ -59,6 +59,7 @@ def keep(work: Callable[[bool], int], ledger: Path) -> int:
             print(f"lx: the supervisor was killed ({signal.Signals(-code).name}); another one goes on", file=sys.stderr)
         return 1
     finally:
+        _adopt_orphans(False)  # the caller may live on, and would collect zombies
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -103,10 +104,10 @@ def _born(pid: int) -> str:
     return birth_mark(pid, zombies=True) or ""
 
 
-def _become_subreaper() -> bool:
+def _adopt_orphans(on: bool) -> bool:
     if sys.platform != "linux":
         return False
-    return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) == 0)
 
 
 class Kept:

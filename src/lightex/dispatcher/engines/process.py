@@ -20,6 +20,7 @@ from lightex.core.liveness import birth_mark, process_mark
 from lightex.core.rundir import FAILED, LOST, SUCCEEDED
 from lightex.dispatcher.capacity import Capacity, this_machine
 from lightex.dispatcher.engine import JobState, LaunchError
+from lightex.dispatcher.engines.peek import collect, peek
 from lightex.dispatcher.job import Job
 
 _NOBODY_SAW = "it ended while nothing watched it: nobody saw how"
@@ -32,6 +33,7 @@ class ProcessEngine:
     def __init__(self) -> None:
         self._environment = _environment()
         self._processes: dict[str, subprocess.Popen[bytes] | None] = {}  # None: another process started it
+        self._to_collect: list[int] = []
         self._poller = select.poll()
         self._pidfds: dict[int, str] = {}
 
@@ -91,6 +93,8 @@ class ProcessEngine:
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """Wait until a process ends, at most `wait` seconds; returns those that have ended since."""
+        while self._to_collect:
+            collect(self._to_collect.pop())
         gone = self._adopt([handle for handle in handles if handle not in self._processes])
         if gone:
             return {handle: JobState(LOST, _NOBODY_SAW) for handle in gone}
@@ -141,19 +145,21 @@ class ProcessEngine:
         return os.waitid(os.P_PID, _pid(handle), os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _reap(self, handle: str) -> JobState:
-        """Collect an ended process. What it left behind in its group goes first: it would hold what was leased."""
+        """How a process ended. What it left behind in its group goes first: it would hold what was leased."""
         process = self._processes.pop(handle)
         _signal_group(_pid(handle), signal.SIGKILL)
         if process is None:  # not a child of this process
             return JobState(LOST, _NOBODY_SAW)
-        _, status, usage = os.wait4(process.pid, 0)
-        code = process.returncode = os.waitstatus_to_exitcode(status)
+        # It is collected only when the caller has noted its end down: were the caller killed before, nobody could tell.
+        code, seconds, memory = peek(process.pid)
+        process.returncode = code
+        self._to_collect.append(process.pid)
         return JobState(
             state=SUCCEEDED if code == 0 else FAILED,
             exit_code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
-            peak_memory=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),  # getrusage(2): KiB on Linux
-            cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
+            peak_memory=memory,
+            cpu_seconds=round(seconds, 3),
         )
 
 
