@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightex.core import journal, plugins
+from lightex.core import plugins
 from lightex.core.errors import ConfigError, LightexError
 from lightex.core.journal import jsonable
 from lightex.core.liveness import host, user
@@ -215,7 +215,7 @@ def reopen(sweep: SweepDir, *, again: bool) -> Work:
             continue
         job = _job(run, run.identity, run.config, attempt, None)
         if state in (SUBMITTED, RUNNING) and engine:
-            adopted = _adopt(job, last, engine, sweep, claimed)
+            adopted = _adopt(job, last, engine, claimed)
             lost = engine.lost(adopted.handle) if adopted and again else None
             if adopted and not lost:
                 work.adopted.append(adopted)
@@ -238,7 +238,7 @@ def reopen(sweep: SweepDir, *, again: bool) -> Work:
     return work
 
 
-def _adopt(job: Job, last: Mapping[str, Any], engine: Kept, sweep: SweepDir, claimed: set[Any]) -> Adopted | None:
+def _adopt(job: Job, last: Mapping[str, Any], engine: Kept, claimed: set[Any]) -> Adopted | None:
     """A job that was submitted, as one to look after; None if it never started.
 
     Of a submission that was cut off before its handle was noted down, the process is looked for; where it has ended
@@ -246,10 +246,7 @@ def _adopt(job: Job, last: Mapping[str, Any], engine: Kept, sweep: SweepDir, cla
     """
     if last.get("state") == RUNNING and isinstance(last.get("handle"), str):
         return Adopted(job, last["handle"], float(last["time"]), tuple(last.get("gpus") or ()))
-    handle = engine.find(job)
-    if handle is None:
-        ends = [record for record in journal.read(sweep.ledger) if record["time"] >= last.get("time", 0.0)]
-        handle = next((str(record["handle"]) for record in ends if record.get("handle") not in claimed), None)
+    handle = engine.find(job) or engine.cut_off(float(last.get("time", 0.0)), claimed)
     if handle is None:
         return None
     claimed.add(handle)

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,14 @@ def _wait(child: int, ledger: Path) -> int:
             if ended == child:
                 return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             handle = f"{ended}:{_born(ended)}"
+            leader = os.getsid(ended) == ended
             _, status, usage = os.wait4(ended, 0)
-            about = {"handle": handle, "status": status, "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3)}
+            about = {
+                "handle": handle,
+                "leader": leader,
+                "status": status,
+                "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+            }
             journal.append(ledger, {"time": time.time(), **about, "peak_memory": usage.ru_maxrss * 1024})
 
 
@@ -145,6 +151,21 @@ class Kept:
                 del states[handle]
                 time.sleep(_RETRY)
         return states
+
+    def cut_off(self, since: float, claimed: Container[object]) -> str | None:
+        """The handle of a job that was started after `since` (seconds since the epoch), was not noted down, and has ended.
+
+        Jobs lead sessions of their own, and are started one by one: the supervisor's other children (git, for one) do
+        not lead, and a feeder is older. A process's birth mark is its start in clock ticks of CLOCK_BOOTTIME: proc(5).
+        """
+        ticks = os.sysconf("SC_CLK_TCK")
+        started = (time.clock_gettime(time.CLOCK_BOOTTIME) - (time.time() - since)) * ticks - 2
+        for record in journal.read(self.ledger):
+            handle = str(record.get("handle"))
+            born = handle.partition(":")[2]
+            if record.get("leader") and handle not in claimed and born.isdigit() and int(born) >= started:
+                return handle
+        return None
 
     def lost(self, handle: str) -> JobState | None:
         """What there is to say of a job that is gone and not in the ledger; None: it runs, or its end is known."""
