@@ -37,6 +37,7 @@ from lightex.storage import snapshot
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REQUESTS = 0.2  # seconds between two looks for requests
+_CUT_OFF_LOOKS = 10  # for a job whose submission was cut off, 50 ms apart
 _LOOK = 2.0  # seconds between two looks whether the loggers' feeder lives
 _SECRET = re.compile(r"(?i).*(_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)")
 
@@ -246,7 +247,12 @@ def _adopt(job: Job, last: Mapping[str, Any], engine: Kept, claimed: set[Any]) -
     """
     if last.get("state") == RUNNING and isinstance(last.get("handle"), str):
         return Adopted(job, last["handle"], float(last["time"]), tuple(last.get("gpus") or ()))
-    handle = engine.find(job) or engine.cut_off(float(last.get("time", 0.0)), claimed)
+    handle = None
+    for _ in range(_CUT_OFF_LOOKS):  # it may be about to start its command, or about to be collected by the keeper
+        handle = engine.find(job) or engine.cut_off(float(last.get("time", 0.0)), claimed)
+        if handle is not None:
+            break
+        time.sleep(0.05)
     if handle is None:
         return None
     claimed.add(handle)

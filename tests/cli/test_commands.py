@@ -1,5 +1,6 @@
 """The main job from the command line, as a user has it."""
 
+import contextlib
 import json
 import os
 import random
@@ -96,9 +97,14 @@ def test_ctrl_c_stops_cleanly_records_it_and_resume_goes_on(project, lx):
 LX = [sys.executable, "-c", "from lightex.cli import main; main()"]
 
 
-def children(pid):
-    """The ids of a process's children: of a keeper, the supervisor first."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def supervisors(pid):
+    """Those of a keeper's children that are supervisors, not experiments that one has left behind."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if b"lightex.cli" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
 
 
 def wait_for(condition, seconds=20.0):
@@ -117,7 +123,7 @@ def test_killed_with_its_keeper_it_loses_nothing_and_resume_takes_up_what_runs(p
     process = subprocess.Popen([*LX, "run", "base", "hp.lr=1.0,2.0", "-j", "1"], stdout=subprocess.DEVNULL)
     wait_for((project / "started").exists)
     assert "is being run by another lx" in lx("resume").err
-    (supervisor,) = children(process.pid)
+    (supervisor,) = supervisors(process.pid)
     process.kill()
     process.wait()
     os.kill(supervisor, signal.SIGKILL)
@@ -140,7 +146,7 @@ def test_what_ended_while_nobody_watched_is_lost_and_runs_again(project, lx):
     process = subprocess.Popen([*LX, "run", "base"], stdout=subprocess.DEVNULL)
     wait_for((project / "started").exists)
     wait_for(lambda: lx("ls", "--json").json[0]["status"] == "RUNNING")
-    (supervisor,) = children(process.pid)
+    (supervisor,) = supervisors(process.pid)
     process.kill()
     process.wait()
     os.kill(supervisor, signal.SIGKILL)
@@ -163,7 +169,7 @@ def test_a_supervisor_that_is_killed_is_replaced_and_every_experiment_runs_once(
         have = (project / "marks").stat().st_size if (project / "marks").exists() else 0
         wait_for(lambda have=have: (project / "marks").exists() and (project / "marks").stat().st_size > have)
         time.sleep(random.random() / 10)
-        if process.poll() is None and (found := children(process.pid)):
+        if process.poll() is None and (found := supervisors(process.pid)):
             os.kill(found[0], signal.SIGKILL)
     code = process.wait(timeout=60)
     assert sorted(map(float, (project / "marks").read_text().split())) == [float(number) for number in range(1, 61)]

@@ -153,7 +153,7 @@ class Kept:
         return states
 
     def cut_off(self, since: float, claimed: Container[object]) -> str | None:
-        """The handle of a job that was started after `since` (seconds since the epoch), was not noted down, and has ended.
+        """The handle of a job that was started after `since` (epoch seconds), was not noted down, and has ended.
 
         Jobs lead sessions of their own, and are started one by one: the supervisor's other children (git, for one) do
         not lead, and a feeder is older. A process's birth mark is its start in clock ticks of CLOCK_BOOTTIME: proc(5).
