@@ -85,8 +85,9 @@ class ProcessEngine:
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 held = wanted <= set((entry / "environ").read_bytes().split(b"\0"))
-                if held and os.getsid(int(entry.name)) == int(entry.name):
-                    return f"{entry.name}:{birth_mark(int(entry.name))}"
+                born = birth_mark(int(entry.name), zombies=True)
+                if held and born and os.getsid(int(entry.name)) == int(entry.name):
+                    return f"{entry.name}:{born}"
             except (OSError, ProcessLookupError):  # another user's, or gone
                 continue
         return None
