@@ -327,7 +327,7 @@ def _feeding(jobs: Sequence[Job], watch: Watcher) -> Watcher:
         elif fed and time.monotonic() > look_at:
             look_at = time.monotonic() + _LOOK
             for run in fed.values():
-                feeder.ensure(run)
+                feeder.look_after(run)
         watch(queue, job, state)
 
     return wrapped

@@ -130,6 +130,8 @@ def test_a_run_removed_under_the_feeder_is_no_trouble(program):
     process.wait()
     shutil.rmtree(program.run.path)
     until(lambda: not os.path.exists(f"/proc/{feeder}"), what="the feeder's end")
+    (log,) = program.folder.glob("cache/feeders/*/log")
+    assert "Traceback" not in log.read_text()
 
 
 def test_sync_tells_what_fails(program, lx):

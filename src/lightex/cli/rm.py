@@ -23,7 +23,7 @@ def command(root: str | None, which: tuple[str, ...], yes: bool) -> None:
     for summary in read_all(folder, runs):
         if summary.status not in ENDED and folder.sweep(summary.sweep or "-").supervised:
             raise LightexError(
-                f"run {summary.short_id} is {summary.status}", "stop its sweep first (Ctrl-C in its lx run)"
+                f"run {summary.short_id} is {summary.status}", f"stop it first: lx stop {summary.short_id}"
             )
         if summary.status == "RUNNING":
             raise LightexError(f"run {summary.short_id} is RUNNING", "end its process first")

@@ -55,6 +55,8 @@ def keep(work: Callable[[bool], int], ledger: Path) -> int:
             code = _wait(child, ledger)
             if code >= 0:
                 return code
+            if -code in _SIGNALS:  # it was asked to end, before or after its own handlers stood
+                return 128 - code
             again = True
             print(f"lx: the supervisor was killed ({signal.Signals(-code).name}); another one goes on", file=sys.stderr)
         return 1

@@ -75,7 +75,7 @@ def ensure(run: RunDir) -> None:
         lock = _claimed(folder)
         if lock is not None:
             try:  # the lock goes over to the new feeder: runs that start at once start one feeder
-                _STARTED.append(_start(folder, [str(folder), f"--lock={lock}"], lock))
+                _STARTED.append(_start(folder / "log", [str(folder), f"--lock={lock}"], lock))
             finally:
                 os.close(lock)
     except OSError as error:
@@ -84,21 +84,30 @@ def ensure(run: RunDir) -> None:
         ) from error
 
 
+def look_after(run: RunDir) -> bool:
+    """`ensure`, for those whose own work must go on where it fails: it says so, and is False."""
+    try:
+        ensure(run)
+    except StorageError as error:
+        print(f"lightex: {error.message}; records stay in the run, lx sync brings them over", file=sys.stderr)
+        return False
+    return True
+
+
 def connect(run: RunDir, backends: Iterable[tuple[str, Mapping[str, Any]]]) -> bool:
-    """Make these (name, options) the run's sinks, but for those that its own process feeds; False if none is left.
+    """Make these (name, options) the run's sinks, but for those that its own process feeds.
+
+    Returns:
+        Whether a feeder is at work on them.
 
     Raises:
         NotFoundError: there is no such sink, or its package is missing.
         ConfigError: the options are not those of the sink.
-        StorageError: the cache folder cannot be written.
     """
     for name, options in backends:
         if not load(SINKS, name).direct:
             choose(run, name, options)
-    if not chosen(run):
-        return False
-    ensure(run)
-    return True
+    return bool(chosen(run)) and look_after(run)
 
 
 def _entry(folder: Path, run: RunDir) -> Path:
@@ -114,22 +123,30 @@ def _claimed(folder: Path) -> int | None:
     return None
 
 
-def _start(folder: Path, arguments: list[str], *inherited: int) -> subprocess.Popen[bytes]:
-    with (folder / "log").open("ab") as log:
+def _start(log: Path, arguments: list[str], *inherited: int, **environment: str) -> subprocess.Popen[bytes]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LX_RUN", "COVERAGE"))}
+    with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "lightex.mulogger.feeder", *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             cwd="/",
             start_new_session=True,
             pass_fds=inherited,
-            env={name: value for name, value in os.environ.items() if not name.startswith(("LX_RUN", "COVERAGE"))},
+            env=kept | environment,
         )
 
 
-def serve_alone(run: RunDir, name: str) -> None:
-    """As `serve`, in a process of its own: one that hangs says where, and ends; it is started again."""
+def run_alone(run: RunDir, name: str, log: Path, **environment: str) -> None:
+    """Feed one sink in a process of its own, to its end; one that hangs or crashes is started again."""
+    for _ in range(_MOST_STARTS):
+        if _start(log, [str(run.path), name], **environment).wait() == 0:
+            return
+
+
+def _serve_alone(run: RunDir, name: str) -> None:
+    """What that process does: where a call hangs, it says where, and ends."""
     serve(run, name, lambda: faulthandler.dump_traceback_later(timeout(), exit=True))
     sys.stdout.flush()
     os._exit(0)  # what a backend does at exit may hang as well, and all is delivered
@@ -215,24 +232,14 @@ def _serve_listed(folder: Path) -> None:
 
 
 class _Worker:
-    """Feeds one sink of one run, in a thread, or in a process where the sink has to be alone."""
+    """Feeds one sink of one run in a thread, which only waits for a process where the sink has to be alone."""
 
     def __init__(self, run: RunDir, name: str, folder: Path) -> None:
         self.run, self.name = run, name
         self.ended_since: float | None = None
-        self.process: subprocess.Popen[bytes] | None = None
-        self.folder = folder if _is_alone(name) else None
-        self.thread = threading.Thread(target=self._work, name=f"{run.short_id} {name}", daemon=True)
+        work = (lambda: run_alone(run, name, folder / "log")) if _is_alone(name) else (lambda: serve(run, name))
+        self.thread = threading.Thread(target=work, name=f"{run.short_id} {name}", daemon=True)
         self.thread.start()
-
-    def _work(self) -> None:
-        if self.folder is None:
-            serve(self.run, self.name)
-            return
-        for _ in range(_MOST_STARTS):
-            self.process = _start(self.folder, [str(self.run.path), self.name])
-            if self.process.wait() == 0:
-                return
 
     def is_done(self) -> bool:
         """Whether it is through; also when it hangs long after the run has ended, and is left to itself."""
@@ -248,8 +255,6 @@ class _Worker:
         if time.monotonic() - self.ended_since < patience() + _HANGS:
             return False
         print(f"{time.strftime('%F %T')} {self.run.short_id} {self.name}: does not answer, left", flush=True)
-        if self.process:
-            self.process.kill()
         return True
 
 
@@ -273,4 +278,4 @@ if __name__ == "__main__":
     if sys.argv[2].startswith("--lock="):
         main(Path(sys.argv[1]), int(sys.argv[2].removeprefix("--lock=")))
     else:
-        serve_alone(RunDir(sys.argv[1]), sys.argv[2])
+        _serve_alone(RunDir(sys.argv[1]), sys.argv[2])

@@ -51,7 +51,7 @@ class Run(Logs):
         attempt: 1 for the first, counted up by each resume.
         owned: no dispatcher started it: this process writes its events.
         reopen: opens a file of records for a forked child, given the least number; returns descriptor and number.
-        feed: sees to it that the run's sinks are fed; None: it has none.
+        feed: sees to it that the run's sinks are fed, False where it cannot; None: it has none.
         direct: sinks that are fed here and now, by name.
         wait_for_space: on a full disk keep records in memory (up to 16 MiB) until there is room; else raise.
     """
@@ -64,7 +64,7 @@ class Run(Logs):
         attempt: int,
         owned: bool,
         reopen: Callable[[RunDir, int], tuple[int, int]],
-        feed: Callable[[RunDir], None] | None = None,
+        feed: Callable[[RunDir], bool] | None = None,
         direct: Mapping[str, Sink] | None = None,
         wait_for_space: bool = True,
     ) -> None:
@@ -178,8 +178,8 @@ class Run(Logs):
             return
         self._write({"time": time(), "finish": {"status": status, "reason": reason}})
         self._finished = True
-        for sink in self._direct.values():
-            sink.close(status, reason)
+        for name, sink in list(self._direct.items()):
+            self._tell(name, lambda sink=sink: sink.close(status, reason))  # type: ignore[misc]
         if self._owned:
             self.directory.append_event({"time": time(), "state": status, "reason": reason, "attempt": self.attempt})
         if self._backlog:
@@ -203,9 +203,18 @@ class Run(Logs):
     def _write(self, record: Record) -> None:
         record = jsonable(record)
         self._append(encode(record))
-        for name, sink in self._direct.items():
+        for name, sink in list(self._direct.items()):
             if name in record.get("to", (name,)):
-                sink.write([record])
+                self._tell(name, lambda sink=sink: sink.write([record]))  # type: ignore[misc]
+
+    def _tell(self, name: str, call: Callable[[], None]) -> None:
+        """Call a sink inside the training: what it raises is said once, and costs the training nothing else."""
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001  whatever a backend raises is its own
+            del self._direct[name]
+            with contextlib.suppress(OSError):
+                print(f"lightex: {name} fails and is left out: {type(error).__name__}: {error}", file=sys.stderr)
 
     def _append(self, data: bytes) -> None:
         if self._finished:
@@ -235,12 +244,8 @@ class Run(Logs):
     def _look(self) -> None:
         """See to it that a feeder lives: it is replaced when it dies. What goes wrong there is not the training's."""
         self._look_at = monotonic() + _LOOK
-        if self._feed:
-            try:
-                self._feed(self.directory)
-            except LightexError as error:
-                print(f"lightex: {error.message}; records stay in the run, lx sync brings them over", file=sys.stderr)
-                self._feed, self._look_at = None, float("inf")
+        if self._feed and not self._feed(self.directory):
+            self._feed, self._look_at = None, float("inf")
 
     def _keep_for_later(self, data: bytes, error: OSError) -> None:
         """A full disk need not end a training of days: keep what it refused, try again with the next record."""

@@ -112,7 +112,7 @@ def _attach(directory: RunDir, owned: bool, backends: Sequence[Backend], waits: 
 
 def _connect(
     directory: RunDir, owned: bool, backends: Sequence[Backend]
-) -> tuple[Callable[[RunDir], None] | None, dict[str, Sink]]:
+) -> tuple[Callable[[RunDir], bool] | None, dict[str, Sink]]:
     """What keeps the run's sinks fed, if that is for this process to do; and the sinks that it feeds itself.
 
     The loggers of a dispatched run's config are the dispatcher's, so that images and nodes need no backend's package.
@@ -122,11 +122,14 @@ def _connect(
     fed = feeder.connect(directory, backends) if owned or backends else False
     direct: dict[str, Sink] = {}
     for name, options in [*configured(directory), *backends]:
-        kind = _sink_class(name, options)
+        try:
+            kind = _sink_class(name, options)
+        except NotFoundError:  # it is installed where the dispatcher is: that has checked it, and feeds it
+            continue
         if kind.direct:
             direct[name] = kind(delivery.source(directory), delivery.make_options(name, kind, options))
             direct[name].open()
-    return (feeder.ensure if fed else None), direct
+    return (feeder.look_after if fed else None), direct
 
 
 def _open_writer(directory: RunDir, first: int) -> tuple[int, int]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from lightex.core import plugins
 from lightex.core.rundir import ENDED, RunDir
 from lightex.core.summary import status_of
 from lightex.mulogger.delivery import Delivery, Progress, chosen, progress
-from lightex.mulogger.feeder import ensure
-
-_MOST_STARTS = 3  # of a process that hangs or crashes
+from lightex.mulogger.feeder import look_after, run_alone
 
 
 def sync(run: RunDir, name: str) -> Progress:
@@ -24,13 +21,7 @@ def sync(run: RunDir, name: str) -> Progress:
         NotFoundError: there is no such sink, or its package is missing.
     """
     if plugins.load(plugins.SINKS, name).alone:
-        environment = {**os.environ, "LX_SYNC_PATIENCE": "0"}
-        command = [sys.executable, "-m", "lightex.mulogger.feeder", str(run.path), name]
-        for _ in range(_MOST_STARTS):
-            if not subprocess.run(
-                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
-            ).returncode:
-                break
+        run_alone(run, name, Path(os.devnull), LX_SYNC_PATIENCE="0")
         return progress(run, name)
     status, reason = status_of(run)
     delivery = Delivery(run, name)
@@ -54,7 +45,7 @@ def wait(runs: Iterable[RunDir], seconds: float) -> list[tuple[RunDir, Progress]
     """Wait for the feeder to bring everything of ended runs over, no longer than that; returns what is behind."""
     left = behind(runs)
     for run in {run.path: run for run, _ in left}.values():
-        ensure(run)
+        look_after(run)
     deadline = time.monotonic() + seconds
     while left and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -88,7 +88,7 @@ class ProcessEngine:
                 born = birth_mark(int(entry.name), zombies=True)
                 if held and born and os.getsid(int(entry.name)) == int(entry.name):
                     return f"{entry.name}:{born}"
-            except (OSError, ProcessLookupError):  # another user's, or gone
+            except OSError:  # another user's, or gone
                 continue
         return None
 
