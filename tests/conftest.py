@@ -72,10 +72,12 @@ class Done:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("LX_") or name == "CUDA_VISIBLE_DEVICES"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NO_COLOR", "1")
+    # Tests that run at once would wait for each other's leases.
+    monkeypatch.setenv("LX_LEASES", str(tmp_path_factory.mktemp("leases") / "book.json"))
     before = list(sys.path)
     yield
     sys.path[:] = before

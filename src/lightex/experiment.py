@@ -1,44 +1,30 @@
-"""The composition: named configs become planned experiments, recorded runs, and jobs for the dispatcher."""
+"""What named configs stand for: experiments, checked and ready to be recorded. Nothing is written here."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import signal
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from lightex.core import plugins
-from lightex.core.errors import ConfigError, LightexError
+from lightex.core.errors import ConfigError, LightexError, NotFoundError, did_you_mean
 from lightex.core.journal import jsonable
-from lightex.core.liveness import host, user
-from lightex.core.root import Root, SweepDir, run_id
-from lightex.core.rundir import ENDED, QUEUED, RUNNING, SUBMITTED, SUCCEEDED, RunDir
+from lightex.core.root import Root
+from lightex.core.rundir import SUCCEEDED, RunDir
 from lightex.core.taxonomy import Experiment, Logger, Resources
-from lightex.dispatcher.death import judge
-from lightex.dispatcher.engine import Engine, JobState
-from lightex.dispatcher.job import Job
-from lightex.dispatcher.keeper import Kept
-from lightex.dispatcher.queue import Adopted, Queue, Watcher
-from lightex.namedconf.export import environment
 from lightex.namedconf.fingerprint import fingerprint
 from lightex.namedconf.quick import parse
 from lightex.namedconf.registry import Registry
 from lightex.namedconf.resolve import Expansion, expand
 from lightex.namedconf.template import render, render_text
 from lightex.namedconf.tree import to_tree
-from lightex.storage import snapshot
+from lightex.supervision import load_engine
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_REQUESTS = 0.2  # seconds between two looks for requests
-_CUT_OFF_LOOKS = 10  # for a job whose submission was cut off, 50 ms apart
-_LOOK = 2.0  # seconds between two looks whether the loggers' feeder lives
 _SECRET = re.compile(r"(?i).*(_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)")
 
 
@@ -73,7 +59,7 @@ class Plan:
     def without(self, fingerprints: set[str]) -> Plan:
         """The plan less the experiments with these fingerprints."""
         left = [planned for planned in self.experiments if planned.fingerprint not in fingerprints]
-        return Plan(self.name, self.expansion, self.project, self.overrides, left)
+        return replace(self, experiments=left)
 
 
 def make_plan(
@@ -96,6 +82,31 @@ def make_plan(
     return plan
 
 
+def dependencies(plan: Plan, root: Root) -> dict[str, list[RunDir]]:
+    """The runs, of earlier sweeps, that experiments of a plan depend on, by what they wrote; own names are left out.
+
+    Raises:
+        ConfigError: what a run depends on is neither an experiment of the plan nor a run, or depends on it in turn.
+    """
+    names = {item.config.name for item in plan.experiments}
+    wanted = {item.config.name: set(item.config.depends_on) for item in plan.experiments}
+    try:
+        TopologicalSorter(wanted).prepare()
+    except CycleError as error:
+        raise ConfigError(f"depends_on goes round in a circle: {' -> '.join(error.args[1])}") from error
+    found = {}
+    for given in set().union(*wanted.values()) - names:
+        try:
+            found[given] = root.find(given)
+        except NotFoundError as error:
+            raise ConfigError(
+                f"depends_on: '{given}' is neither an experiment of this sweep nor a run.{did_you_mean(given, names)}",
+                f"experiments of this sweep: {', '.join(sorted(names))}",
+                f"runs: {error.message}",
+            ) from error
+    return found
+
+
 def succeeded_before(plan: Plan, root: Root) -> set[str]:
     """The fingerprints of those experiments of a plan that succeeded in an earlier sweep."""
     wanted = {item.fingerprint for item in plan.experiments}
@@ -109,239 +120,6 @@ def succeeded_before(plan: Plan, root: Root) -> set[str]:
             except LightexError:  # a broken run has not succeeded
                 continue
     return found
-
-
-def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDir, Work]:
-    """Write a plan down as a sweep of queued runs: all of it, or nothing.
-
-    Raises:
-        StorageError: the folder cannot be written; what was written is removed.
-    """
-    created = time.time()
-    experiments = sorted({item.config.name for item in plan.experiments})
-    about = {
-        "config_name": plan.name,
-        "overrides": list(plan.overrides),
-        "command_line": list(command_line),
-        "project": str(plan.project),
-        "experiments": experiments,
-        "total": len(plan.experiments),
-        "host": host(),
-        "user": user(),
-        "created": created,
-    }
-    sweep = root.new_sweep(about)
-    jobs: list[Job] = []
-    try:
-        sweep.claim()
-        code = snapshot.take(plan.project, sweep.path)
-        width = max(3, len(str(len(plan.experiments) - 1)))
-        identity: dict[str, Any] = {
-            "sweep": sweep.id,
-            "config_name": plan.name,
-            "config_reference": plan.expansion.reference,
-        }
-        identity |= {
-            "engine": plan.engine,
-            "created": created,
-            "user": about["user"],
-            "host": about["host"],
-            "git": code.commit,
-        }
-        for index, item in enumerate(plan.experiments):
-            name = run_id(created, f"{sweep.id}-{index:0{width}d}")
-            own = {
-                "id": name,
-                "experiment": item.config.name,
-                "index": index,
-                "fingerprint": item.fingerprint,
-                "command": item.command,
-                "env": item.env,
-                "cwd": str(item.cwd),
-                "varied": item.varied,
-            }
-            event = {"time": created, "state": QUEUED, "attempt": 1}
-            path = root.path / item.config.name / name
-            run = RunDir.create(path, own | identity, item.tree, event, lambda run: code.link_into(run.path))
-            jobs.append(_job(run, own, item.tree, 1, code.digest))
-    except BaseException:  # Ctrl-C too: half a sweep is worse than none
-        for job in jobs:
-            shutil.rmtree(job.run.path, ignore_errors=True)
-        shutil.rmtree(sweep.path, ignore_errors=True)
-        for folder in (*(root.path / str(name) for name in experiments), sweep.path.parent, root.path):
-            with suppress(OSError):  # others have runs there
-                folder.rmdir()
-        raise
-    return sweep, Work(jobs, [], Counter())
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is to be done of a sweep: runs to start, runs to look after, and how many are left as they are, by state."""
-
-    jobs: list[Job]
-    adopted: list[Adopted]
-    left: Counter[str]
-
-
-def reopen(sweep: SweepDir, *, again: bool) -> Work:
-    """What of a sweep is to be done. What runs is looked after; the ends of what nobody watched are in the ledger.
-
-    Args:
-        sweep: the sweep; this process becomes its dispatcher where it is not yet.
-        again: whether what has failed, was cancelled or lost is queued again, with the code as it is now.
-
-    Raises:
-        LightexError: another dispatcher is at work on the sweep, or its runs cannot be written.
-    """
-    if not sweep.claim():
-        raise LightexError(
-            f"sweep {sweep.id} is being run by another lx",
-            f"watch it with: lx attach {sweep.id}",
-            f"or end it first: lx stop {sweep.id}",
-        )
-    runs = sweep.runs()
-    engine = Kept(load_engine(str(runs[0].identity["engine"])), sweep.ledger) if runs else None
-    claimed = {event.get("handle") for run in runs for event in run.events()}
-    work = Work([], [], Counter())
-    project = Path(str(sweep.about.get("project")))
-    code: snapshot.Snapshot | None = None
-    for run in runs:
-        run.cut_torn_event()
-        events = run.events()
-        last = events[-1]
-        state, attempt = last.get("state"), int(last.get("attempt", 1))
-        if state == SUCCEEDED or (state in ENDED and not again):
-            work.left[str(state)] += 1
-            continue
-        job = _job(run, run.identity, run.config, attempt, None)
-        if state in (SUBMITTED, RUNNING) and engine:
-            adopted = _adopt(job, last, engine, claimed)
-            lost = engine.lost(adopted.handle) if adopted and again else None
-            if adopted and not lost:
-                work.adopted.append(adopted)
-                continue
-            if lost:
-                end = judge(run, lost)
-                state = end.state
-                run.append_event({"time": time.time(), "attempt": attempt} | end.known())
-                if state == SUCCEEDED:
-                    work.left[state] += 1
-                    continue
-        if state in ENDED:
-            attempt += 1
-            run.append_event({"time": time.time(), "state": QUEUED, "attempt": attempt})
-        code = code or snapshot.take(project, sweep.path)
-        code.link_into(run.path)
-        work.jobs.append(replace(job, attempt=attempt, env={**job.env, "LX_ATTEMPT": str(attempt)}, code=code.digest))
-    if not work.jobs and not work.adopted:
-        sweep.release()
-    return work
-
-
-def _adopt(job: Job, last: Mapping[str, Any], engine: Kept, claimed: set[Any]) -> Adopted | None:
-    """A job that was submitted, as one to look after; None if it never started.
-
-    Of a submission that was cut off before its handle was noted down, the process is looked for; where it has ended
-    already, it is the one end in the ledger that no run claims.
-    """
-    if last.get("state") == RUNNING and isinstance(last.get("handle"), str):
-        return Adopted(job, last["handle"], float(last["time"]), tuple(last.get("gpus") or ()))
-    handle = None
-    for _ in range(_CUT_OFF_LOOKS):  # it may be about to start its command, or about to be collected by the keeper
-        handle = engine.find(job) or engine.cut_off(float(last.get("time", 0.0)), claimed)
-        if handle is not None:
-            break
-        time.sleep(0.05)
-    if handle is None:
-        return None
-    claimed.add(handle)
-    job.run.append_event({"time": time.time(), "state": RUNNING, "attempt": job.attempt, "handle": handle})
-    return Adopted(job, handle, time.time())
-
-
-def supervise(
-    sweep: SweepDir, work: Work, *, slots: int | None, fail_fast: bool, watch: Watcher
-) -> tuple[Counter[str], str | None]:
-    """Run jobs to their ends. Ctrl-C, SIGTERM and a closed terminal stop them cleanly; a second one kills.
-
-    Returns:
-        How many runs ended in which state, and why it was stopped if it was.
-    """
-    everything = [*work.jobs, *(each.job for each in work.adopted)]
-    name = str(everything[0].run.identity["engine"])
-    engine = Kept(load_engine(name), sweep.ledger)
-    watch = _feeding(everything, watch)
-    queue = Queue(
-        work.jobs, engine, name, slots=slots, fail_fast=fail_fast, watch=_requests(sweep, watch), adopted=work.adopted
-    )
-    with _stopping(queue.stop):
-        try:
-            ended = queue.run()
-        finally:
-            sweep.release()
-    return ended, queue.stopping
-
-
-def _requests(sweep: SweepDir, watch: Watcher) -> Watcher:
-    """A watcher that also does what `lx stop` asks for."""
-    look_at = 0.0
-
-    def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
-        nonlocal look_at
-        if job is None and time.monotonic() > look_at:
-            look_at = time.monotonic() + _REQUESTS
-            for request in sweep.take_requests():
-                queue.stop_runs(request.get("runs"), str(request.get("reason")), bool(request.get("kill")))
-        watch(queue, job, state)
-
-    return wrapped
-
-
-def load_engine(name: str) -> Engine:
-    """The engine of that name.
-
-    Raises:
-        NotFoundError: there is none, or a package that it needs is missing.
-    """
-    engine: Engine = plugins.load(plugins.ENGINES, name)()
-    return engine
-
-
-def _feeding(jobs: Sequence[Job], watch: Watcher) -> Watcher:
-    """A watcher that has the loggers of the config fed as well, and looks after their feeder."""
-    if not any(job.run.config.get("loggers") for job in jobs):
-        return watch
-    from lightex.mulogger import feeder
-    from lightex.mulogger.start import configured
-
-    fed: dict[str, RunDir] = {}
-    look_at = 0.0
-
-    def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
-        nonlocal look_at
-        if job and state and state.state == RUNNING and feeder.connect(job.run, configured(job.run)):
-            fed[job.run.id] = job.run
-        elif job and state and state.state in ENDED:
-            fed.pop(job.run.id, None)
-        elif fed and time.monotonic() > look_at:
-            look_at = time.monotonic() + _LOOK
-            for run in fed.values():
-                feeder.look_after(run)
-        watch(queue, job, state)
-
-    return wrapped
-
-
-@contextmanager
-def _stopping(stop: Callable[[str], None]) -> Iterator[None]:
-    words = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "the terminal was closed"}
-    before = {number: signal.signal(number, lambda number, _: stop(words[signal.Signals(number)])) for number in words}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) -> Planned:
@@ -427,26 +205,3 @@ def _refuse_secret(what: str, name: str) -> None:
             f"{what} looks like a secret, and configs are recorded with every run",
             "take it out of the config and export it in your shell: commands and loggers inherit the environment",
         )
-
-
-def _job(run: RunDir, identity: Mapping[str, Any], config: Mapping[str, Any], attempt: int, code: str | None) -> Job:
-    given = config.get("resources") or {}
-    env = {
-        "LX_RUN_DIR": str(run.path),
-        "LX_RUN_ID": run.id,
-        "LX_SWEEP": str(identity.get("sweep", run.id)),
-        "LX_ATTEMPT": str(attempt),
-        **(environment({"hp": config["hp"]}) if config.get("hp") is not None else {}),
-        **identity["env"],
-    }
-    return Job(
-        run=run,
-        command=tuple(identity["command"]),
-        env=env,
-        cwd=Path(identity["cwd"]),
-        resources=Resources(**given),
-        timeout=config.get("timeout"),
-        grace=config.get("grace", 10.0),
-        attempt=attempt,
-        code=code,
-    )

@@ -30,7 +30,7 @@ def test_another_engine_watches_what_one_has_started(job, tmp_path):
     first, second = ProcessEngine(), ProcessEngine()
     handle, mark = first.submit(job, [])
     assert handle == f"{mark['pid']}:{mark['born']}"
-    assert second.find(job) == handle
+    assert second.find(job) == (handle, mark)
     assert second.poll([handle], 0.05) == {}
     (tmp_path / "go").touch()
     assert ended(first, handle).state == SUCCEEDED

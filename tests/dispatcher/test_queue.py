@@ -13,13 +13,14 @@ from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Resources
 from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.engines.process import ProcessEngine
+from lightex.dispatcher.gpus import Gpu
 from lightex.dispatcher.job import Job
-from lightex.dispatcher.queue import Queue
+from lightex.dispatcher.queue import Queue, Rules
 
 
 class Engine(ProcessEngine):
     def capacity(self):
-        return Capacity(4, 1 << 30, lambda: ("0", "1", "7"))
+        return Capacity(4, 1 << 30, lambda: tuple(Gpu(name, 10 << 30) for name in ("0", "1", "7")))
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def job(tmp_path):
 
 
 def run(*jobs, **options):
-    queue = Queue(jobs, Engine(), "process", **options)
+    queue = Queue(jobs, Engine(), "process", Rules(**options))
     queue.run()
     return queue
 
@@ -147,9 +148,9 @@ def test_a_second_stop_kills(job):
 
 def test_fail_fast_stops_the_rest(job):
     jobs = [job("exit 1", 0), job("exec sleep 60", 1), job("true", 2, resources=Resources(cpus=4))]
-    queue = run(*jobs, fail_fast=True)
+    queue = run(*jobs, max_failures=1)
     assert queue.ended == {"FAILED": 1, "CANCELLED": 2}
-    assert queue.stopping.startswith("--fail-fast")
+    assert queue.stopping.startswith("1 failed, the last was ")
 
 
 def test_a_small_job_may_overtake_one_that_does_not_fit(job):

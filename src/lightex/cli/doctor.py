@@ -56,7 +56,7 @@ def _resources() -> list[Finding]:
     from lightex.dispatcher.capacity import this_machine
 
     capacity = this_machine()
-    gpus = ", ".join(capacity.gpus)
+    gpus = ", ".join(f"{gpu.name} ({format_size(gpu.memory)})" for gpu in capacity.gpus)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     bounded = f" (CUDA_VISIBLE_DEVICES={visible})" if visible is not None else ""
     return [

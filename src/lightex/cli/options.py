@@ -29,6 +29,21 @@ def config_arguments(function: F) -> F:
     return function
 
 
+def queue_options(function: F) -> F:
+    """How a queue runs; `rules` reads them."""
+    for decorate in reversed(
+        (
+            click.option("--jobs", "-j", type=click.IntRange(1), help="How many at once (default: what fits)."),
+            click.option("--max-failures", type=click.IntRange(1), metavar="N", help="Stop all when N have failed."),
+            click.option("--fail-fast", "max_failures", flag_value=1, type=int, help="The same as --max-failures 1."),
+            click.option("--detach", "-d", is_flag=True, help="Return at once; it goes on without this terminal."),
+            sync_wait_option,
+        )
+    ):
+        function = decorate(function)
+    return function
+
+
 def sync_wait_option(function: F) -> F:
     """How long the end of a sweep waits for its loggers."""
     option = click.option(
@@ -57,8 +72,9 @@ def plan_from(registry: Registry, name: str | None, overrides: Sequence[str], ch
     from lightex.experiment import make_plan
 
     name, overrides = config_name(registry, name, overrides)
-    if choices.get("engine"):
-        overrides = (*overrides, f"engine={choices['engine']}")
+    for key in ("engine", "priority"):
+        if choices.get(key) is not None:
+            overrides = (*overrides, f"{key}={choices[key]}")
     return make_plan(registry, name, overrides, samples=choices["samples"], seed=choices["seed"])
 
 

@@ -10,8 +10,9 @@ from lightex.cli.output import cut
 from lightex.core.root import Root
 from lightex.core.taxonomy import Resources
 from lightex.core.units import format_size, parse_size
-from lightex.dispatcher.leases import Pool
-from lightex.experiment import load_engine
+from lightex.dispatcher.board import Board
+from lightex.dispatcher.book import Entry
+from lightex.supervision import load_engine
 
 if TYPE_CHECKING:
     from lightex.experiment import Plan
@@ -46,8 +47,9 @@ def needs(resources: Resources) -> str:
     parts = [f"{resources.cpus:g} cpu"]
     if resources.memory:
         parts.append(format_size(parse_size(resources.memory)))
-    if resources.gpus:
-        parts.append(f"{resources.gpus} GPU")
+    if resources.gpu_count:
+        share = f"{format_size(parse_size(resources.gpu_memory))} of " if resources.gpu_memory else ""
+        parts.append(f"{share}{resources.gpu_count} GPU")
     return ", ".join(parts)
 
 
@@ -56,11 +58,13 @@ def at_once(plan: Plan) -> str:
     capacity = load_engine(plan.engine).capacity()
     if capacity is None:
         return "as many at once as it has room for"
-    pool, count = Pool(capacity), 0
+    board, count = Board(capacity, ()), 0
     for item in plan.experiments:
-        if not pool.lease(item.config.resources):
-            scarce = str(pool.short_of(item.config.resources)).partition(" (")[0].removeprefix("a ")
+        wish = Entry.wish(item.config.resources)
+        if short_of := board.short_of(wish):
+            scarce = short_of.partition(" (")[0].removeprefix("a ")
             return f"{count} at once on this machine ({scarce} is the limit)"
+        board.take(wish)
         count += 1
     return "all at once on this machine" if count > 1 else "on this machine"
 

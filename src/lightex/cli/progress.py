@@ -13,7 +13,7 @@ import click
 
 from lightex.cli.output import COLOURS, paint
 from lightex.core.naming import short_names, show
-from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, RUNNING, SUCCEEDED
+from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, SUCCEEDED
 from lightex.core.summary import latest_metrics
 from lightex.core.units import format_duration
 from lightex.dispatcher.engine import JobState
@@ -62,6 +62,8 @@ class Progress:
             grace = max((entry.job.grace for entry in queue.running.values()), default=0)
             again = " (Ctrl-C again kills them)" if queue.stopping == "Ctrl-C" else ""
             self._say(f"stopping ({queue.stopping}): running experiments get {grace:g} s to end{again}", err=True)
+        if job and state and state.state == QUEUED:
+            self._say(f"{'':>9}  {paint('QUEUED   ')}  {job.run.short_id}  {state.reason}")
         if job and state and state.state in ENDED:
             if state.state in (FAILED, LOST):
                 self.failures.append((job, state))

@@ -4,34 +4,68 @@ from __future__ import annotations
 
 import click
 
-from lightex.cli.options import sync_wait_option
+from lightex.cli.options import queue_options
 from lightex.cli.work import carry_out
-from lightex.core.root import Root
-from lightex.core.rundir import SUCCEEDED
-from lightex.experiment import reopen
+from lightex.core.root import Root, SweepDir
+from lightex.core.rundir import FAILED, LOST, SUCCEEDED
+from lightex.dispatcher.queue import Rules
+from lightex.supervision import reopen
 
 
 @click.command()
 @click.argument("sweep", required=False)
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="How many at once (default: as the resources allow).")
-@click.option("--fail-fast", is_flag=True, help="Stop all at the first failure.")
-@click.option("--detach", "-d", is_flag=True, help="Return at once; it goes on without this terminal.")
-@sync_wait_option
+@click.option("--failed", is_flag=True, help="Only what has failed or was lost, not what was cancelled.")
+@click.option("--only", metavar="N,N-M...", help="Only these experiments of the sweep, by their numbers.")
+@queue_options
 @click.pass_obj
 def command(
-    root: str | None, sweep: str | None, jobs: int | None, fail_fast: bool, detach: bool, sync_wait: float
+    root: str | None,
+    /,
+    sweep: str | None,
+    failed: bool,
+    only: str | None,
+    jobs: int | None,
+    max_failures: int | None,
+    detach: bool,
+    sync_wait: float,
 ) -> int:
     """Run what of a sweep (default: the latest) has not succeeded, whatever ended it, with the code as it is now.
 
-    What still runs, because its lx was killed, is looked after again.
+    What still runs, because its lx was killed, is looked after again. A sweep that was paused goes on.
     """
     found = Root.locate(root).find_sweep(sweep)
-    work = reopen(found, again=True)
-    succeeded = work.left[SUCCEEDED]
-    if not work.jobs and not work.adopted:
-        click.echo(f"sweep {found.id}: nothing to resume, {succeeded} succeeded. Next: lx compare {found.id}")
+    if found.supervised and found.paused:
+        found.paused = False
+        click.echo(f"sweep {found.id} goes on. Next: lx attach {found.id}")
+        return 0
+    numbers = _numbers(only, found) if only is not None else None
+
+    def again(number: int, state: str) -> bool:
+        wanted = state in (FAILED, LOST) if failed else state != SUCCEEDED
+        return wanted and (numbers is None or number in numbers)
+
+    work = reopen(found, again)
+    found.paused = False
+    succeeded, others = work.left[SUCCEEDED], work.left.total() - work.left[SUCCEEDED]
+    if not work.all_jobs:
+        left = f", {others} are left as they are" if others else ""
+        click.echo(f"sweep {found.id}: nothing to resume, {succeeded} succeeded{left}. Next: lx compare {found.id}")
         return 0
     running = f", {len(work.adopted)} still run" if work.adopted else ""
-    click.echo(f"sweep {found.id}: {succeeded} succeeded before{running}, {len(work.jobs)} to run")
-    name = str(found.about.get("config_name"))
-    return carry_out(found, work, name=name, slots=jobs, fail_fast=fail_fast, sync_wait=sync_wait, detach=detach)
+    left = f", {others} are left as they are" if others else ""
+    click.echo(f"sweep {found.id}: {succeeded} succeeded before{running}, {len(work.jobs)} to run{left}")
+    return carry_out(found, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach)
+
+
+def _numbers(text: str, sweep: SweepDir) -> set[int]:
+    """3,7-9 as {3, 7, 8, 9}: the numbers that end the runs' ids."""
+    last = len(sweep.runs()) - 1
+    numbers: set[int] = set()
+    for part in text.split(","):
+        low, _, high = part.strip().partition("-")
+        if not low.isdigit() or not (high or low).isdigit():
+            raise click.UsageError(f"--only {text}: '{part}' is not a number; write e.g. --only 3,7-9")
+        numbers |= set(range(int(low), int(high or low) + 1))
+    if beyond := sorted(number for number in numbers if number > last):
+        raise click.UsageError(f"--only {text}: sweep {sweep.id} has experiments 0 to {last}, not {beyond[0]}")
+    return numbers

@@ -6,19 +6,19 @@ import sys
 
 import click
 
-from lightex.cli.options import config_arguments, load_registry, plan_from, sync_wait_option
+from lightex.cli.options import config_arguments, load_registry, plan_from, queue_options
 from lightex.cli.work import carry_out
 from lightex.core.root import Root
-from lightex.experiment import record, succeeded_before
+from lightex.dispatcher.queue import Rules
+from lightex.experiment import succeeded_before
+from lightex.recording import record
 
 
 @click.command()
 @config_arguments
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="How many at once (default: as the resources allow).")
-@click.option("--fail-fast", is_flag=True, help="Stop all at the first failure.")
+@queue_options
 @click.option("--needed", is_flag=True, help="Leave out what has succeeded before with the same config.")
-@click.option("--detach", "-d", is_flag=True, help="Return at once; it goes on without this terminal.")
-@sync_wait_option
+@click.option("--priority", type=int, help="What is higher starts first (overrides the config's priority).")
 @click.pass_obj
 def command(
     root: str | None,
@@ -26,7 +26,7 @@ def command(
     name: str | None,
     overrides: tuple[str, ...],
     jobs: int | None,
-    fail_fast: bool,
+    max_failures: int | None,
     needed: bool,
     detach: bool,
     sync_wait: float,
@@ -54,4 +54,4 @@ def command(
             f"{len(before)} of {len(plan.experiments)} succeeded before with this config (--needed leaves them out)"
         )
     sweep, work = record(plan, folder, sys.argv)
-    return carry_out(sweep, work, name=plan.name, slots=jobs, fail_fast=fail_fast, sync_wait=sync_wait, detach=detach)
+    return carry_out(sweep, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach)

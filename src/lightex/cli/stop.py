@@ -36,8 +36,8 @@ def command(root: str | None, which: tuple[str, ...], kill: bool) -> None:
             raise LightexError(f"nothing is at work on sweep {sweep_id}", f"lx resume {sweep_id} takes it up again")
         open_runs = [run.id for run in sweep.runs() if run.events()[-1].get("state") not in ENDED]
         everything = {run.id for run in runs} == set(open_runs)
-        asked = {"runs": None if everything else [run.id for run in runs], "reason": f"lx stop by {user()}"}
-        sweep.request(asked | {"kill": kill})
+        ids = None if everything else [run.id for run in runs]
+        sweep.request({"do": "stop", "runs": ids, "reason": f"lx stop by {user()}", "kill": kill})
     waiting = [run for runs in by_sweep.values() for run in runs]
     count = len(waiting)
     while waiting:

@@ -15,20 +15,18 @@ from lightex.core.naming import label
 from lightex.core.root import SweepDir
 from lightex.core.rundir import SUCCEEDED
 from lightex.dispatcher.keeper import keep
-from lightex.experiment import Work, reopen, supervise
+from lightex.dispatcher.queue import Rules
+from lightex.supervision import Work, reopen, supervise
 
 
-def carry_out(
-    sweep: SweepDir, work: Work, *, name: str, slots: int | None, fail_fast: bool, sync_wait: float, detach: bool
-) -> int:
+def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, detach: bool) -> int:
     """Run the work of a sweep to its end; returns the exit code.
 
     A keeper stands above the process that does it: where that is killed, another one goes on.
     """
 
     def once(again: bool) -> int:
-        todo = reopen(sweep, again=False) if again else work
-        return _supervised(sweep, todo, name, slots, fail_fast, sync_wait)
+        return _supervised(sweep, reopen(sweep) if again else work, rules, sync_wait)
 
     def all_of_it() -> int:
         try:
@@ -46,22 +44,23 @@ def carry_out(
         finally:
             os._exit(code)
     sweep.release()
-    count = len(work.jobs) + len(work.adopted)
+    count = len(work.all_jobs)
+    name = sweep.about.get("config_name")
     click.echo(f"{name}  {sweep.id}  {count} experiment{'s' * (count != 1)}, detached from this terminal")
     click.echo(f"Next: lx attach {sweep.id} · lx stop {sweep.id} · lx ls {sweep.id}")
     return 0
 
 
-def _supervised(sweep: SweepDir, work: Work, name: str, slots: int | None, fail_fast: bool, sync_wait: float) -> int:
-    everything = [*work.jobs, *(each.job for each in work.adopted)]
+def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float) -> int:
+    jobs = work.all_jobs
     others = sum(work.left.values()) - work.left[SUCCEEDED]
-    if not everything:
+    if not jobs:
         return 1 if others else 0
-    labels = {job.run.id: label(job.run.identity.get("varied") or {}) for job in everything}
-    with Progress(name, sweep.id, len(everything), labels) as progress:
-        ended, stopped = supervise(sweep, work, slots=slots, fail_fast=fail_fast, watch=progress)
+    labels = {job.run.id: label(job.run.identity.get("varied") or {}) for job in jobs}
+    with Progress(str(sweep.about.get("config_name")), sweep.id, len(jobs), labels) as progress:
+        ended, stopped = supervise(sweep, work, rules, progress)
     code = progress.conclude(ended, stopped)
-    settle([job.run for job in everything], sync_wait, sweep.id)
+    settle([job.run for job in jobs], sync_wait, sweep.id)
     return code or (1 if others else 0)
 
 

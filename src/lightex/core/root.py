@@ -162,6 +162,32 @@ class SweepDir:
         """What a detached supervisor prints."""
         return self.path / "log"
 
+    @property
+    def paused(self) -> bool:
+        """Whether nothing new of it starts."""
+        return (self.path / "paused").exists()
+
+    @paused.setter
+    def paused(self, value: bool) -> None:
+        if value:
+            (self.path / "paused").touch()
+        else:
+            (self.path / "paused").unlink(missing_ok=True)
+
+    @property
+    def waits_for(self) -> str:
+        """What the first run that has not started waits for, as its dispatcher last told."""
+        try:
+            return (self.path / "waits").read_text()
+        except FileNotFoundError:
+            return ""
+
+    @waits_for.setter
+    def waits_for(self, words: str) -> None:
+        staged = self.path / ".waits.part"
+        staged.write_text(words)
+        staged.replace(self.path / "waits")
+
     def runs(self) -> list[RunDir]:
         """The runs of this sweep, in order."""
         about = self.about

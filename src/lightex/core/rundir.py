@@ -22,6 +22,21 @@ QUEUED, SUBMITTED, RUNNING = "QUEUED", "SUBMITTED", "RUNNING"
 SUCCEEDED, FAILED, CANCELLED, LOST = "SUCCEEDED", "FAILED", "CANCELLED", "LOST"
 ENDED = frozenset({SUCCEEDED, FAILED, CANCELLED, LOST})
 
+CAUSES = {
+    "exit": "an exit code other than 0",
+    "reported": "the run said so itself, though its exit code was 0",
+    "killed": "a signal that lx did not send",
+    "oom": "out of memory: of its limit, of the machine, of the GPU, or by its own word",
+    "timeout": "it took longer than its timeout",
+    "stalled": "neither output nor records for longer than its stall",
+    "launch": "it could not be started",
+    "lost": "it is gone and nobody saw how it ended",
+    "cancelled": "someone asked for it",
+    "pruned": "a search gave it up",
+    "upstream": "a run that it depends on did not succeed",
+}
+"""Why a run did not succeed: the `cause` of its last event."""
+
 
 class RunDir:
     """The directory of one run. Nothing is read before it is asked for."""
@@ -116,8 +131,8 @@ class RunDir:
         except StorageError:
             shutil.rmtree(staged.path, ignore_errors=True)
             raise
-        made = cls(path)
-        made.config = dict(config)  # spares its dispatcher reading it back
+        made = cls(path)  # what follows spares its dispatcher reading it back
+        made.identity, made.config = {"format": FORMAT, **identity}, dict(config)
         return made
 
     @cached_property
@@ -164,6 +179,14 @@ class RunDir:
             journal.cut_torn_line(descriptor)
         finally:
             os.close(descriptor)
+
+    def written(self) -> tuple[int, ...]:
+        """How many bytes of output and of records there are: what changes while a run does anything to be seen."""
+        try:
+            names = [self.output_file, *self.records_files()]
+        except FileNotFoundError:
+            return ()
+        return tuple(path.stat().st_size for path in names if path.exists())
 
     def last_output(self, size: int = 4096) -> list[str]:
         """The last lines of the output, from its last `size` bytes; a progress bar's line as it last stood."""

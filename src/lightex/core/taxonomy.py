@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
-from lightex.core.errors import ConfigError
+from lightex.core.errors import ConfigError, did_you_mean
+from lightex.core.rundir import CAUSES
 from lightex.core.units import parse_duration, parse_size
 
 Size = Annotated[int | str, parse_size]
@@ -26,18 +27,26 @@ class Resources:
 
     Attributes:
         cpus: CPU cores; a fraction shares one.
-        memory: bytes or "2GiB"; None: not counted.
-        gpus: whole GPUs.
+        memory: bytes or "2GiB", of the machine; None: not counted and not limited.
+        gpus: how many GPUs, each to itself unless `gpu_memory` is given.
+        gpu_memory: bytes or "20GiB" of each GPU: it is shared with others as far as their sum fits. One GPU where
+            `gpus` is 0.
     """
 
     cpus: float = 1.0
     memory: Size | None = None
     gpus: int = 0
+    gpu_memory: Size | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
             if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
                 raise ConfigError(f"resources.{name} must be 0 or more, got {value!r}")
+
+    @property
+    def gpu_count(self) -> int:
+        """How many GPUs it needs."""
+        return max(self.gpus, 1 if self.gpu_memory else 0)
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,12 @@ class Experiment(Generic[H]):
         env: environment variables for the command (values are templates too).
         cwd: working directory; relative to the folder of the config (default: that folder).
         timeout: seconds or "2h" after which the run is ended; None: never.
+        stall: seconds or "15m" without any output or record after which the run is ended; None: never.
+        retries: how many times it is run again by itself, per cause of its end (docs/queue.md lists them):
+            {"oom": 0, "lost": 3}; a cause that is not named: 0.
+        backoff: seconds or "1m" before the first retry; each further one waits twice as long, an hour at most.
+        priority: what is higher starts first, among all sweeps of the machine.
+        depends_on: names of experiments of the same sweep, or ids of runs, that must have succeeded before.
         grace: seconds or "10s" that a run gets to end by itself between SIGTERM and SIGKILL.
         metric: the logged metric that tells how good a run is, e.g. "val.acc"; orders comparisons.
         mode: whether its least ("min") or greatest ("max") value is best.
@@ -111,7 +126,20 @@ class Experiment(Generic[H]):
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     timeout: Duration | None = field(default=None, metadata=_WHERE)
+    stall: Duration | None = field(default=None, metadata=_WHERE)
     grace: Duration = field(default=10.0, metadata=_WHERE)
+    retries: Mapping[str, int] = field(default_factory=dict, metadata=_WHERE)
+    backoff: Duration = field(default=10.0, metadata=_WHERE)
+    priority: int = field(default=0, metadata=_WHERE)
+    depends_on: Sequence[str] = field(default=(), metadata=_WHERE)
     metric: str | None = field(default=None, metadata=_WHERE)
     mode: Literal["min", "max"] = field(default="max", metadata=_WHERE)
     tags: Mapping[str, str] = field(default_factory=dict, metadata=_WHERE)
+
+    def __post_init__(self) -> None:
+        for cause in self.retries if isinstance(self.retries, Mapping) else ():
+            if cause not in CAUSES or cause in ("cancelled", "pruned", "upstream"):
+                raise ConfigError(
+                    f"retries: there is no cause '{cause}' to retry.{did_you_mean(cause, CAUSES)}",
+                    f"valid: {', '.join(list(CAUSES)[:-3])}",
+                )

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from lightex.core.taxonomy import Resources
 from lightex.core.units import format_size, parse_size
+from lightex.dispatcher.gpus import Gpu, probe_gpus
 
-
-def probe_gpus() -> tuple[str, ...]:
-    """The GPUs that may be used here, as CUDA_VISIBLE_DEVICES names them: by index, or as that variable has them.
-
-    The variable, where it is set, bounds them, as it does for CUDA.
-    """
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        found = [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return ()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return tuple(found)
-    allowed = [name.strip() for name in visible.split(",") if name.strip()]
-    return tuple(name for name in allowed if not name.isdigit() or name in found)
+_GPUS_KEPT = 1.0  # seconds: a look takes NVML some milliseconds
 
 
 @dataclass(frozen=True)
@@ -38,12 +21,15 @@ class Capacity:
 
     cpus: float
     memory: int
-    find_gpus: Callable[[], tuple[str, ...]] = field(default=probe_gpus)
+    find_gpus: Callable[[], tuple[Gpu, ...]] = field(default=probe_gpus)
+    _seen: list[tuple[float, tuple[Gpu, ...]]] = field(default_factory=list, compare=False, repr=False)
 
-    @cached_property
-    def gpus(self) -> tuple[str, ...]:
-        """The names of the GPUs."""
-        return self.find_gpus()
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The GPUs and who is on them, as of a second ago at most."""
+        if not self._seen or time.monotonic() - self._seen[-1][0] > _GPUS_KEPT:
+            self._seen[:] = [(time.monotonic(), self.find_gpus())]
+        return self._seen[-1][1]
 
     def lacks(self, needs: Resources) -> str | None:
         """Why this can never be given, or None if it can."""
@@ -52,8 +38,13 @@ class Capacity:
             return f"needs {needs.cpus:g} cpus, there are {self.cpus:g}"
         if memory > self.memory:
             return f"needs {format_size(memory)} of memory, there are {format_size(self.memory)}"
-        if needs.gpus and needs.gpus > len(self.gpus):
-            return f"needs {needs.gpus} GPUs, there are {len(self.gpus)}"
+        if needs.gpu_count and needs.gpu_count > len(self.gpus):
+            return f"needs {needs.gpu_count} GPUs, there are {len(self.gpus)}"
+        if needs.gpu_memory:
+            wanted = parse_size(needs.gpu_memory)
+            if sum(gpu.memory >= wanted for gpu in self.gpus) < needs.gpu_count:
+                largest = format_size(max(gpu.memory for gpu in self.gpus))
+                return f"needs {format_size(wanted)} of a GPU's memory, the largest here has {largest}"
         return None
 
 

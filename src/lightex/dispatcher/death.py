@@ -1,36 +1,69 @@
-"""How a run ended and why, in one shape for all engines."""
+"""How a run ended and why, in one shape for all engines: its death certificate."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+from collections.abc import Sequence
+from dataclasses import replace
 
 import orjson
 
 from lightex.core.journal import Record
-from lightex.core.rundir import ENDED, FAILED, LOST, SUCCEEDED, RunDir
+from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, SUCCEEDED, RunDir
 from lightex.dispatcher.engine import JobState
 
+LAST_LINES = 20
+"""So many lines of the output a certificate holds."""
+
+_LINE = 500  # characters of a line that are kept
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b.*")
 
+# The words of those who run out of memory and tell so: CPython; NumPy; C++; PyTorch (CUDACachingAllocator.cpp); the
+# CUDA runtime (cudaGetErrorString); XLA, which JAX and TensorFlow use.
+_OUT_OF_MEMORY = (
+    ("Python", re.compile(r"(?m)^(?:numpy\.\S*_ArrayMemoryError|MemoryError)\b.*|^.*std::bad_alloc.*")),
+    ("CUDA", re.compile(r".*(?:CUDA|HIP)(?: error:)? out of memory.*|.*CUBLAS_STATUS_ALLOC_FAILED.*")),
+    ("XLA", re.compile(r".*RESOURCE_EXHAUSTED: Out of memory.*")),
+)
 
-def judge(run: RunDir, state: JobState) -> JobState:
-    """What an engine saw of an end, completed by what the run itself said: its logger, its last lines."""
+
+def certify(run: RunDir, seen: JobState, asked: tuple[str, str] | None = None) -> JobState:
+    """What an engine saw of an end, completed by what the run itself said: its logger, its last lines.
+
+    Args:
+        run: the run.
+        seen: what the engine saw.
+        asked: cause and reason, where the dispatcher ended it.
+    """
+    if asked:
+        state = CANCELLED if asked[0] in ("cancelled", "pruned") else FAILED
+        return replace(seen, state=state, cause=asked[0], reason=asked[1])
     said = _said(run)
-    if state.state == SUCCEEDED and said.get("status") == FAILED:
-        return JobState(**{**vars(state), "state": FAILED, "reason": f"the run failed: {said.get('reason')}"})
-    if state.state == LOST and said.get("status") in ENDED:
+    if seen.state == SUCCEEDED and said.get("status") == FAILED:
+        return replace(seen, state=FAILED, cause="reported", reason=f"the run failed: {said.get('reason')}")
+    if seen.state == LOST and said.get("status") in ENDED:
         reason = f"{said['reason']} (its own word)" if said.get("reason") else None
-        return JobState(**{**vars(state), "state": str(said["status"]), "reason": reason})
-    if state.state != FAILED or state.reason:
-        return state
-    words = said.get("reason") or _exception(run)
-    if state.signal is not None:
-        reason = f"killed by {signal_name(state.signal)}"
-    else:
-        reason = f"exit code {state.exit_code}" + (f": {words}" if words else "")
-    return JobState(**{**vars(state), "reason": reason})
+        cause = "reported" if said["status"] != SUCCEEDED else None
+        return replace(seen, state=str(said["status"]), cause=cause, reason=reason)
+    if seen.state == LOST:
+        return replace(seen, cause="lost", reason=seen.reason or "it ended while nothing watched it: nobody saw how")
+    if seen.state != FAILED or seen.cause:
+        return seen
+    return _explain(run, seen, said)
+
+
+def _explain(run: RunDir, seen: JobState, said: Record) -> JobState:
+    lines = run.last_output(65536)
+    memory = _out_of_memory(lines)
+    code = f"exit code {seen.exit_code}" if seen.signal is None else f"killed by {signal_name(seen.signal)}"
+    if memory:
+        return replace(seen, cause="oom", reason=f"out of memory, {memory} ({code})")
+    if seen.signal is not None:
+        return replace(seen, cause="killed", reason=f"{code}, which lx did not send")
+    words = said.get("reason") or _exception(lines)
+    return replace(seen, cause="exit", reason=code + (f": {words}" if words else ""))
 
 
 def signal_name(number: int) -> str:
@@ -39,6 +72,11 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def last_lines(run: RunDir) -> list[str]:
+    """The last lines of the output, as a certificate holds them."""
+    return [line[:_LINE] for line in run.last_output(16384)[-LAST_LINES:]]
 
 
 def _said(run: RunDir) -> Record:
@@ -61,8 +99,16 @@ def _said(run: RunDir) -> Record:
     return said if isinstance(said, dict) else {}
 
 
-def _exception(run: RunDir) -> str | None:
+def _exception(lines: Sequence[str]) -> str | None:
     """The last line of the output, if it names a Python exception."""
-    lines = run.last_output()
     match = _EXCEPTION.fullmatch(lines[-1]) if lines else None
     return match[0][:200] if match else None
+
+
+def _out_of_memory(lines: Sequence[str]) -> str | None:
+    """Whose memory ran out and the words that say so, from the last lines of a run that failed."""
+    text = "\n".join(lines[-40:])
+    for whose, pattern in _OUT_OF_MEMORY:
+        if found := pattern.search(text):
+            return f"{whose}: {found[0].strip()[:200]}"
+    return None

@@ -18,11 +18,12 @@ class LaunchError(LightexError):
 
 @dataclass(frozen=True)
 class JobState:
-    """What an engine knows of a job.
+    """What is known of a job.
 
     Attributes:
         state: SUBMITTED, RUNNING, or one of the ends: SUCCEEDED, FAILED, CANCELLED, LOST.
-        reason: the engine's own words for why, if it has any.
+        cause: why it did not succeed, a key of CAUSES; an engine tells it only where it knows more than the exit code.
+        reason: the same in words.
         exit_code: of the command, if it ended by itself.
         signal: that killed it, if one did.
         peak_memory: bytes; None: unknown.
@@ -30,6 +31,7 @@ class JobState:
     """
 
     state: str = RUNNING
+    cause: str | None = None
     reason: str | None = None
     exit_code: int | None = None
     signal: int | None = None
@@ -58,8 +60,8 @@ class Engine(Protocol):
             LaunchError: it cannot be started.
         """
 
-    def find(self, job: Job) -> str | None:
-        """The handle of a job whose submission was cut off before it was noted down; None: it never started."""
+    def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
+        """What `submit` would have returned for a job whose submission was cut off; None: it is not there."""
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """The states of jobs, in bulk; may wait up to `wait` seconds for one of them to change.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightex.core.rundir import RunDir
@@ -21,7 +21,13 @@ class Job:
         cwd: working directory.
         resources: what it needs while it runs.
         timeout: seconds until it is ended; None: never.
+        stall: seconds without output or records until it is ended; None: never.
         grace: seconds between SIGTERM and SIGKILL.
+        retries: how many times it is run again, per cause of its end.
+        retried: how many times it was, per cause.
+        backoff: seconds before the first retry; doubled for each further one.
+        priority: what is higher starts first.
+        after: directories of the runs that must have succeeded before.
         attempt: 1 for the first, counted up by each resume.
         code: which snapshot of the code it runs, see `code.*.tar.gz` in its directory; None: none was taken.
     """
@@ -32,6 +38,12 @@ class Job:
     cwd: Path
     resources: Resources
     timeout: float | None = None
+    stall: float | None = None
     grace: float = 10.0
+    retries: Mapping[str, int] = field(default_factory=dict)
+    retried: Mapping[str, int] = field(default_factory=dict)
+    backoff: float = 10.0
+    priority: int = 0
+    after: tuple[Path, ...] = ()
     attempt: int = 1
     code: str | None = None

@@ -12,16 +12,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Any
 
 from lightex.core import journal
 from lightex.core.liveness import birth_mark
 from lightex.core.rundir import FAILED, LOST, SUCCEEDED
-from lightex.dispatcher.capacity import Capacity
-from lightex.dispatcher.engine import Engine, JobState
-from lightex.dispatcher.job import Job
+from lightex.dispatcher.engine import JobState
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -118,41 +115,22 @@ def _adopt_orphans(on: bool) -> bool:
     return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) == 0)
 
 
-class Kept:
-    """An engine whose jobs a former supervisor may have started: the ledger tells what the engine cannot know."""
+class Ledger:
+    """What keepers have written down of the ends that no supervisor saw."""
 
-    def __init__(self, engine: Engine, ledger: Path) -> None:
-        self.engine, self.ledger = engine, ledger
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._missing_since: dict[str, float] = {}
 
-    def capacity(self) -> Capacity | None:
-        """As the engine."""
-        return self.engine.capacity()
-
-    def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
-        """As the engine."""
-        return self.engine.submit(job, gpus)
-
-    def find(self, job: Job) -> str | None:
-        """As the engine."""
-        return self.engine.find(job)
-
-    def cancel(self, handle: str, force: bool = False) -> None:
-        """As the engine."""
-        self.engine.cancel(handle, force)
-
-    def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
-        """As the engine; a job that it has lost sight of is looked for in the ledger, for a moment."""
-        states = dict(self.engine.poll(handles, wait))
-        for handle in [handle for handle, state in states.items() if state.state == LOST]:
-            found = self.told(handle)
-            since = self._missing_since.setdefault(handle, time.monotonic())
-            if found:
-                states[handle] = found
-            elif time.monotonic() - since < _PATIENCE:
-                del states[handle]
-                time.sleep(_RETRY)
-        return states
+    def ending(self, handle: str) -> JobState | None:
+        """How a job ended that its engine has lost sight of; None: it may yet be told, ask again in a moment."""
+        since = self._missing_since.setdefault(handle, time.monotonic())
+        if found := self.told(handle):
+            return found
+        if time.monotonic() - since < _PATIENCE:
+            time.sleep(_RETRY)
+            return None
+        return JobState(LOST)
 
     def cut_off(self, since: float, claimed: Container[object]) -> str | None:
         """The handle of a job that was started after `since` (epoch seconds), was not noted down, and has ended.
@@ -162,21 +140,16 @@ class Kept:
         """
         ticks = os.sysconf("SC_CLK_TCK")
         started = (time.clock_gettime(time.CLOCK_BOOTTIME) - (time.time() - since)) * ticks - 2
-        for record in journal.read(self.ledger):
+        for record in journal.read(self.path):
             handle = str(record.get("handle"))
             born = handle.partition(":")[2]
             if record.get("leader") and handle not in claimed and born.isdigit() and int(born) >= started:
                 return handle
         return None
 
-    def lost(self, handle: str) -> JobState | None:
-        """What there is to say of a job that is gone and not in the ledger; None: it runs, or its end is known."""
-        state = self.engine.poll([handle], 0).get(handle)
-        return state if state and state.state == LOST and not self.told(handle) else None
-
     def told(self, handle: str) -> JobState | None:
         """What the ledger says of a job's end."""
-        for record in journal.read(self.ledger):
+        for record in journal.read(self.path):
             if record.get("handle") == handle:
                 code = os.waitstatus_to_exitcode(int(record["status"]))
                 return JobState(

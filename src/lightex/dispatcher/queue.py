@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
+from lightex.core.errors import StorageError
 from lightex.core.journal import Record
-from lightex.core.rundir import CANCELLED, ENDED, FAILED, RUNNING, SUBMITTED, SUCCEEDED
-from lightex.core.taxonomy import Resources
+from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, SUBMITTED
 from lightex.core.units import format_duration
-from lightex.dispatcher.death import judge
+from lightex.dispatcher.backlog import Backlog
+from lightex.dispatcher.death import certify, last_lines
 from lightex.dispatcher.engine import Engine, JobState, LaunchError
 from lightex.dispatcher.job import Job
-from lightex.dispatcher.leases import Lease, Pool
+from lightex.dispatcher.leases import Leases
 
 _TICK = 0.2  # seconds between two looks at signals and deadlines while nothing ends
+_CONTENDED_TICK = 0.05  # the same while other dispatchers wait for what we may leave, and we for theirs
+_STALL_LOOKS = 20  # looks at a run within its stall
+_LONGEST_BACKOFF = 3600.0  # seconds
+_REMOVED = JobState(LOST, "lost", "its directory was removed")
 
 
 @dataclass(frozen=True)
@@ -38,64 +44,91 @@ class Adopted:
 
 @dataclass
 class Running:
-    """A job at work."""
+    """A job at work. Times are of the monotonic clock: the other one may be set back."""
 
     job: Job
-    lease: Lease | None
     state: str
     since: float
-    deadline: float | None
-    ending: str | None = None  # why it was asked to end
+    ending: tuple[str, str] | None = None  # cause and reason, once it was asked to end
     kill_at: float | None = None
+    written: tuple[int, ...] = ()  # sizes of its output and records when it was last seen to write
+    wrote: float = 0.0
+    look_at: float = 0.0
+
+
+class Source(Protocol):
+    """Where jobs come from while the queue runs: a search, that chooses them by what came out so far."""
+
+    def next(self) -> Job | None:
+        """One more job, recorded and ready to start; None: none for now, or no more at all."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there will be no more."""
 
 
 Watcher = Callable[["Queue", Job | None, JobState | None], None]
 """Called for every change with the job and its new state, and with None, None about five times a second."""
 
+Ending = Callable[[str], JobState | None]
+"""How a job ended that the engine has lost sight of, by its handle; None: that cannot be known yet."""
 
+
+@dataclass
+class Rules:
+    """How a queue runs.
+
+    Attributes:
+        slots: how many at once at the most; None: as the resources allow.
+        max_failures: stop all when so many runs have failed for good; None: never.
+        source: gives further jobs.
+    """
+
+    slots: int | None = None
+    max_failures: int | None = None
+    source: Source | None = None
+
+
+@dataclass
 class Queue:
     """Runs jobs in their order on one engine, as many at once as fit; a job that fits may overtake one that does not.
 
-    Args:
+    Attributes:
         jobs: what to run.
         engine: what runs it.
         engine_name: recorded with each attempt.
-        slots: how many at once at the most; None: as the resources allow.
-        fail_fast: stop all at the first failure.
+        rules: how.
         watch: is told of every change.
         adopted: jobs that run already.
+        ending: asked about jobs that the engine has lost.
+        running: what runs, by handle.
+        ended: how many runs ended for good, by state.
+        paused: nothing new starts.
     """
 
-    def __init__(
-        self,
-        jobs: Iterable[Job],
-        engine: Engine,
-        engine_name: str,
-        *,
-        slots: int | None = None,
-        fail_fast: bool = False,
-        watch: Watcher | None = None,
-        adopted: Iterable[Adopted] = (),
-    ) -> None:
-        self.engine, self.engine_name, self.slots, self.fail_fast = engine, engine_name, slots, fail_fast
-        self.watch = watch or (lambda _queue, _job, _state: None)
-        self.pending: dict[Resources, deque[tuple[int, Job]]] = {}
-        self.total = 0
-        for order, job in enumerate(jobs):
-            self.pending.setdefault(job.resources, deque()).append((order, job))
-            self.total = order + 1
-        self.running: dict[str, Running] = {}
-        self.ended: Counter[str] = Counter()
-        self.seconds_worked = 0.0
-        capacity = engine.capacity()
-        self.pool = Pool(capacity) if capacity else None
+    jobs: Iterable[Job]
+    engine: Engine
+    engine_name: str
+    rules: Rules = field(default_factory=Rules)
+    watch: Watcher = lambda _queue, _job, _state: None
+    adopted: Iterable[Adopted] = ()
+    ending: Ending = lambda _handle: JobState(LOST)
+    running: dict[str, Running] = field(default_factory=dict, init=False)
+    ended: Counter[str] = field(default_factory=Counter, init=False)
+    paused: bool = False
+    seconds_worked: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.backlog = Backlog(self.jobs)
+        capacity = self.engine.capacity()
+        self.leases = Leases(capacity) if capacity else None
         self._stop_reason: str | None = None
         self._kill = False
-        for each in adopted:
-            lease = self.pool.hold(each.job.resources, each.gpus) if self.pool else None
-            deadline = each.since + each.job.timeout if each.job.timeout is not None else None
-            self.running[each.handle] = Running(each.job, lease, RUNNING, each.since, deadline)
-            self.total += 1
+        for each in self.adopted:
+            since = time.monotonic() - max(0.0, time.time() - each.since)
+            self.running[each.handle] = Running(each.job, RUNNING, since, wrote=time.monotonic())
+            if self.leases:
+                self.leases.hold(each.job, each.gpus, each.handle)
 
     def run(self) -> Counter[str]:
         """Run everything; returns how many runs ended in which state.
@@ -104,15 +137,22 @@ class Queue:
             StorageError: a run directory cannot be written any more; what runs is killed first.
         """
         try:
-            while self.running or any(self.pending.values()):
+            while self.running or self.backlog or self._more_may_come():
                 if self._stop_reason is None:
                     self._start_what_fits()
                 else:
                     self._stop(self._stop_reason)
-                self._look(_TICK if self.running else 0)
+                if self.leases:
+                    self.leases.flush()
+                self._look()
         finally:
-            for handle in self.running:
+            for handle, entry in self.running.items():
                 self.engine.cancel(handle, force=True)
+                if self.leases:
+                    self.leases.release(entry.job)
+            if self.leases:
+                self.leases.wait_no_more()
+                self.leases.flush()
         return self.ended
 
     def stop(self, reason: str) -> None:
@@ -120,22 +160,29 @@ class Queue:
         self._kill = self._kill or self._stop_reason is not None
         self._stop_reason = self._stop_reason or reason
 
-    def stop_runs(self, runs: Sequence[str] | None, reason: str, kill: bool) -> None:
+    def stop_runs(
+        self, runs: Collection[str] | None, reason: str, kill: bool = False, cause: str = "cancelled"
+    ) -> None:
         """End these runs, by their ids, or (None) everything; `kill` does not wait for their grace."""
         if runs is None:
             self.stop(reason)
             self._kill = self._kill or kill
             return
-        for queue in self.pending.values():
-            for order, job in [entry for entry in queue if entry[1].run.id in runs]:
-                queue.remove((order, job))
-                self._end(job, None, JobState(CANCELLED, f"not started: {reason}"))
+        for job in self.backlog.remove(lambda job: job.run.id in runs):
+            self._end(job, JobState(CANCELLED, cause, f"not started: {reason}"))
         for handle, entry in self.running.items():
             if entry.job.run.id in runs:
                 if entry.ending is None:
-                    self._ask_to_end(handle, reason)
+                    self._ask_to_end(handle, cause, reason)
                 if kill:
                     entry.kill_at = 0.0
+
+    def add(self, job: Job) -> None:
+        """Put one more job in."""
+        before = job.run.events()[-2].get("state") if job.attempt > 1 else None
+        if before in self.ended:  # it will end again, and is counted then
+            self.ended[str(before)] -= 1
+        self.backlog.add(job)
 
     @property
     def stopping(self) -> str | None:
@@ -145,40 +192,55 @@ class Queue:
     @property
     def waiting(self) -> int:
         """How many have not started."""
-        return sum(map(len, self.pending.values()))
+        return len(self.backlog)
 
     @property
     def waits_for(self) -> str | None:
         """What the first job in the queue waits for."""
-        heads = [queue[0] for queue in self.pending.values() if queue]
+        if self.paused and self.backlog:
+            return "the end of its pause (lx resume)"
+        heads = self.backlog.heads()
         if not heads:
-            return None
-        if self.slots is not None and len(self.running) >= self.slots:
-            return f"a slot ({len(self.running)} of {self.slots} in use, -j {self.slots})"
-        return self.pool.short_of(min(heads, key=lambda head: head[0])[1].resources) if self.pool else None
+            first = next(iter(self.backlog), None)
+            return self.backlog.waits_for(first.run.id) if first else None
+        slots = self.rules.slots
+        if slots is not None and len(self.running) >= slots:
+            return f"a slot ({len(self.running)} of {slots} in use, -j {slots})"
+        return self.leases.waits_for(heads[0]) if self.leases else None
+
+    def _more_may_come(self) -> bool:
+        source = self.rules.source
+        return source is not None and self._stop_reason is None and not source.exhausted
 
     def _start_what_fits(self) -> None:
-        while self.slots is None or len(self.running) < self.slots:
-            for queue in sorted(filter(None, self.pending.values()), key=lambda queue: queue[0][0]):
-                lease = self.pool.lease(queue[0][1].resources) if self.pool else None
-                if lease or not self.pool:
-                    self._start(queue.popleft()[1], lease)
-                    break
-            else:
+        for job, reason in self.backlog.look():
+            self._end(job, JobState(CANCELLED, "upstream", f"not started: {reason}"))
+        while not self.paused and (self.rules.slots is None or len(self.running) < self.rules.slots):
+            if not self.backlog and self.rules.source and (found := self.rules.source.next()):
+                self.backlog.add(found)
+            if not (heads := self.backlog.heads()):
                 return
+            first = self.leases.lease(heads) if self.leases else heads[0]
+            if not first:
+                return
+            self.backlog.take(first)
+            self._start(first)
 
-    def _start(self, job: Job, lease: Lease | None) -> None:
-        gpus = lease.gpus if lease else ()
+    def _start(self, job: Job) -> None:
+        gpus = self.leases.gpus(job) if self.leases else ()
         submitted: Record = {"time": time.time(), "state": SUBMITTED, "attempt": job.attempt}
-        job.run.append_event(submitted | {"engine": self.engine_name, "code": job.code})
+        if not _write(job, submitted | {"engine": self.engine_name, "code": job.code}):
+            self._end(job, _REMOVED)
+            return
         try:
             handle, process = self.engine.submit(job, gpus)
         except LaunchError as error:
-            self._end(job, lease, JobState(FAILED, str(error)))
+            self._end(job, JobState(FAILED, "launch", str(error)))
             return
-        now = time.time()
-        deadline = now + job.timeout if job.timeout is not None else None
-        self.running[handle] = Running(job, lease, SUBMITTED, now, deadline)
+        now = time.monotonic()
+        self.running[handle] = Running(job, SUBMITTED, now, wrote=now)
+        if self.leases:
+            self.leases.started(job, handle)
         # An engine that starts jobs at once says so by the process; others are polled until they run.
         if process:
             self._mark_running(handle, {"handle": handle, "gpus": list(gpus), "process": process})
@@ -188,54 +250,114 @@ class Queue:
     def _mark_running(self, handle: str, facts: Record) -> None:
         entry = self.running[handle]
         entry.state = RUNNING
-        entry.job.run.append_event({"time": time.time(), "state": RUNNING, "attempt": entry.job.attempt, **facts})
+        _write(entry.job, {"time": time.time(), "state": RUNNING, "attempt": entry.job.attempt, **facts})
         self.watch(self, entry.job, JobState(RUNNING))
 
-    def _look(self, wait: float) -> None:
+    def _look(self) -> None:
         """Take note of what changed, and of what ran out of time."""
-        for handle, state in self.engine.poll(list(self.running), wait).items():
-            entry = self.running[handle]
-            if state.state in ENDED:
-                del self.running[handle]
-                self._end(entry.job, entry.lease, self._certify(entry, state), entry.since)
-            elif state.state == RUNNING and entry.state != RUNNING:
-                self._mark_running(handle, {"handle": handle})
-        now = time.time()
+        wait = _CONTENDED_TICK if self.leases and self.leases.contended and self.backlog else _TICK
+        if self.running:
+            for handle, state in self.engine.poll(list(self.running), wait).items():
+                self._note(handle, state)
+        elif self.backlog or self._more_may_come():
+            time.sleep(wait)
+        now = time.monotonic()
         for handle, entry in self.running.items():
-            if entry.kill_at is not None and (now >= entry.kill_at or self._kill):
-                self.engine.cancel(handle, force=True)
-            elif entry.ending is None and entry.deadline is not None and now >= entry.deadline:
-                self._ask_to_end(handle, f"timed out after {format_duration(now - entry.since)}")
+            if entry.kill_at is not None:
+                if now >= entry.kill_at or self._kill:
+                    self.engine.cancel(handle, force=True)
+            elif entry.job.timeout is not None and now >= entry.since + entry.job.timeout:
+                self._ask_to_end(handle, "timeout", f"timed out after {format_duration(now - entry.since)}")
+            elif entry.job.stall is not None and now >= entry.look_at:
+                self._look_for_stall(handle, entry.job.stall, now)
         self.watch(self, None, None)
 
-    def _ask_to_end(self, handle: str, reason: str) -> None:
+    def _note(self, handle: str, state: JobState) -> None:
         entry = self.running[handle]
-        entry.ending, entry.kill_at = reason, time.time() + entry.job.grace
+        if state.state == LOST:
+            known = self.ending(handle)
+            if known is None:
+                return
+            state = known
+        if state.state in ENDED:
+            del self.running[handle]
+            self._end(entry.job, certify(entry.job.run, state, entry.ending), entry.since)
+        elif state.state == RUNNING and entry.state != RUNNING:
+            self._mark_running(handle, {"handle": handle})
+
+    def _look_for_stall(self, handle: str, stall: float, now: float) -> None:
+        """Sizes, not times of change, tell that a run writes: clocks of file servers differ from ours."""
+        entry = self.running[handle]
+        entry.look_at = now + stall / _STALL_LOOKS
+        written = entry.job.run.written()
+        if written != entry.written:
+            entry.written, entry.wrote = written, now
+        elif now - entry.wrote >= stall:
+            words = f"stalled: neither output nor records for {format_duration(now - entry.wrote)}"
+            self._ask_to_end(handle, "stalled", words)
+
+    def _ask_to_end(self, handle: str, cause: str, reason: str) -> None:
+        entry = self.running[handle]
+        entry.ending, entry.kill_at = (cause, reason), time.monotonic() + entry.job.grace
         self.engine.cancel(handle)
 
     def _stop(self, reason: str) -> None:
-        for queue in self.pending.values():
-            while queue:
-                self._end(queue.popleft()[1], None, JobState(CANCELLED, f"not started: {reason}"))
+        for job in self.backlog.remove(lambda _: True):
+            self._end(job, JobState(CANCELLED, "cancelled", f"not started: {reason}"))
         for handle, entry in self.running.items():
             if entry.ending is None:
-                self._ask_to_end(handle, reason)
+                self._ask_to_end(handle, "cancelled", reason)
 
-    def _certify(self, entry: Running, state: JobState) -> JobState:
-        if entry.ending is None:
-            return judge(entry.job.run, state)
-        timed_out = entry.ending.startswith("timed out")
-        return replace(state, state=FAILED if timed_out else CANCELLED, reason=entry.ending)
-
-    def _end(self, job: Job, lease: Lease | None, state: JobState, since: float | None = None) -> None:
-        now = time.time()
-        event = {"time": now, "attempt": job.attempt} | state.known()
-        job.run.append_event(event)
-        if lease and self.pool:
-            self.pool.release(lease)
-        self.ended[state.state] += 1
+    def _end(self, job: Job, state: JobState, since: float | None = None) -> None:
+        event = {"time": time.time(), "attempt": job.attempt} | state.known()
         if since is not None:
-            self.seconds_worked += now - since
+            event["duration"] = round(time.monotonic() - since, 3)
+            self.seconds_worked += event["duration"]
+        if state.state in (FAILED, LOST) and (lines := last_lines(job.run)):
+            event["last_lines"] = lines
+        if not _write(job, event):
+            state = _REMOVED
+        if self.leases:
+            self.leases.release(job)
+        if self._retry(job, state):
+            return
+        self.ended[state.state] += 1
         self.watch(self, job, state)
-        if self.fail_fast and not self._stop_reason and state.state not in (SUCCEEDED, CANCELLED):
-            self.stop(f"--fail-fast, because {job.run.short_id} failed")
+        for hopeless, reason in self.backlog.settle(job.run, state.state):
+            self._end(hopeless, JobState(CANCELLED, "upstream", f"not started: {reason}"))
+        failures, most = self.ended[FAILED] + self.ended[LOST], self.rules.max_failures
+        if most is not None and failures >= most and not self._stop_reason:
+            self.stop(f"{failures} failed, the last was {job.run.short_id}")
+
+    def _retry(self, job: Job, state: JobState) -> bool:
+        """Queue a run again where its config wants it; whether that is so."""
+        done = job.retried.get(state.cause or "", 0)
+        most = job.retries.get(state.cause or "", 0)
+        if state.state not in (FAILED, LOST) or done >= most or self._stop_reason:
+            return False
+        retried: Mapping[str, int] = {**job.retried, str(state.cause): done + 1}
+        pause = min(job.backoff * 2 ** (sum(retried.values()) - 1), _LONGEST_BACKOFF)
+        attempt = job.attempt + 1
+        reason = f"retry {done + 1} of {most} after: {state.reason}"
+        now = time.time()
+        event = {"time": now, "state": QUEUED, "attempt": attempt, "reason": reason}
+        _write(job, event | {"retried": retried, "not_before": now + pause})
+        env = {**job.env, "LX_ATTEMPT": str(attempt)}
+        self.backlog.add(replace(job, attempt=attempt, retried=retried, env=env), pause)
+        self.watch(self, job, JobState(QUEUED, reason=f"{reason}; it waits {format_duration(pause)}"))
+        return True
+
+
+def _write(job: Job, event: Record) -> bool:
+    """Note a change down; False: somebody has removed the run's directory, which is no reason to end the others.
+
+    Raises:
+        StorageError: it is there, and cannot be written.
+    """
+    try:
+        job.run.append_event(event)
+    except StorageError:
+        if job.run.path.exists():
+            raise
+        return False
+    return True

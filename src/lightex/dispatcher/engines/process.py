@@ -23,7 +23,6 @@ from lightex.dispatcher.engine import JobState, LaunchError
 from lightex.dispatcher.engines.peek import collect, peek
 from lightex.dispatcher.job import Job
 
-_NOBODY_SAW = "it ended while nothing watched it: nobody saw how"
 _POLL = 0.01  # seconds between two looks where the system cannot tell of a process's end (no pidfd)
 
 
@@ -79,15 +78,15 @@ class ProcessEngine:
         self._watch(process.pid, handle)
         return handle, mark
 
-    def find(self, job: Job) -> str | None:
+    def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
         """The session leader among this user's processes that has the run's directory in its environment."""
         wanted = {f"LX_RUN_DIR={job.run.path}".encode(), f"LX_ATTEMPT={job.attempt}".encode()}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 held = wanted <= set((entry / "environ").read_bytes().split(b"\0"))
-                born = birth_mark(int(entry.name), zombies=True)
-                if held and born and os.getsid(int(entry.name)) == int(entry.name):
-                    return f"{entry.name}:{born}"
+                pid = int(entry.name)
+                if held and os.getsid(pid) == pid and (mark := process_mark(pid, zombies=True))["born"]:
+                    return f"{pid}:{mark['born']}", mark
             except OSError:  # another user's, or gone
                 continue
         return None
@@ -98,7 +97,7 @@ class ProcessEngine:
             collect(self._to_collect.pop())
         gone = self._adopt([handle for handle in handles if handle not in self._processes])
         if gone:
-            return {handle: JobState(LOST, _NOBODY_SAW) for handle in gone}
+            return {handle: JobState(LOST) for handle in gone}
         if self._pidfds:
             ended = [descriptor for descriptor, _ in self._poller.poll(wait * 1000)]
             found = [self._pidfds[descriptor] for descriptor in ended]
@@ -150,7 +149,7 @@ class ProcessEngine:
         process = self._processes.pop(handle)
         _signal_group(_pid(handle), signal.SIGKILL)
         if process is None:  # not a child of this process
-            return JobState(LOST, _NOBODY_SAW)
+            return JobState(LOST)
         # It is collected only when the caller has noted its end down: were the caller killed before, nobody could tell.
         code, seconds, memory = peek(process.pid)
         process.returncode = code

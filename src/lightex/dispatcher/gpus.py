@@ -1,0 +1,62 @@
+"""The GPUs of this machine and who is on them: the one place that asks NVML."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Attributes:
+        name: as CUDA_VISIBLE_DEVICES names it: its index, or its UUID where that variable has UUIDs.
+        memory: bytes in all.
+        used: bytes that each process which computes on it uses, by process id; None: all that there is.
+    """
+
+    name: str
+    memory: int
+    used: Mapping[int, int | None] = field(default_factory=dict)
+
+
+def probe_gpus() -> tuple[Gpu, ...]:
+    """The GPUs that may be used here; none where there is no driver.
+
+    CUDA_VISIBLE_DEVICES, where it is set, bounds them, as it does for CUDA.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        count = pynvml.nvmlDeviceGetCount()
+        names = [str(index) for index in range(count)]
+        if visible is not None:
+            allowed = [name.strip() for name in visible.split(",") if name.strip()]
+            names = [name for name in allowed if not name.isdigit() or name in names]
+        return tuple(found for name in names if (found := _gpu(pynvml, name)))
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(nvml: Any, name: str) -> Gpu | None:
+    """One GPU; None: there is none of that UUID."""
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdigit() else nvml.nvmlDeviceGetHandleByUUID(name)
+        memory = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    except nvml.NVMLError:
+        return None
+    try:
+        processes = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except nvml.NVMLError:  # not all drivers and virtual GPUs tell
+        return Gpu(name, memory)
+    return Gpu(name, memory, {int(each.pid): each.usedGpuMemory for each in processes})

@@ -1,0 +1,285 @@
+"""At work on a sweep: what of it is to be done, and doing it until all of it has ended."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightex.core import plugins
+from lightex.core.errors import LightexError
+from lightex.core.root import SweepDir
+from lightex.core.rundir import ENDED, LOST, QUEUED, RUNNING, SUBMITTED, SUCCEEDED, RunDir
+from lightex.core.taxonomy import Resources
+from lightex.dispatcher.death import certify
+from lightex.dispatcher.engine import Engine, JobState
+from lightex.dispatcher.job import Job
+from lightex.dispatcher.keeper import Ledger
+from lightex.dispatcher.queue import Adopted, Queue, Rules, Watcher
+from lightex.namedconf.export import environment
+from lightex.storage import snapshot
+
+_REQUESTS = 0.2  # seconds between two looks for requests
+_CUT_OFF_LOOKS = 10  # for a job whose submission was cut off, 50 ms apart
+_LOOK = 2.0  # seconds between two looks whether the loggers' feeder lives
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done of a sweep: runs to start, runs to look after, and how many are left as they are, by state."""
+
+    jobs: list[Job] = field(default_factory=list)
+    adopted: list[Adopted] = field(default_factory=list)
+    left: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def all_jobs(self) -> list[Job]:
+        """Those to start and those that run."""
+        return [*self.jobs, *(each.job for each in self.adopted)]
+
+
+def load_engine(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        NotFoundError: there is none, or a package that it needs is missing.
+    """
+    engine: Engine = plugins.load(plugins.ENGINES, name)()
+    return engine
+
+
+def make_job(run: RunDir, attempt: int, code: str | None, *, retried: Mapping[str, int] | None = None) -> Job:
+    """The job of a run, as its directory describes it.
+
+    Raises:
+        StorageError: the directory is broken.
+    """
+    identity, config = run.identity, run.config
+    env = {
+        "LX_RUN_DIR": str(run.path),
+        "LX_RUN_ID": run.id,
+        "LX_SWEEP": str(identity.get("sweep", run.id)),
+        "LX_ATTEMPT": str(attempt),
+        **(environment({"hp": config["hp"]}) if config.get("hp") is not None else {}),
+        **identity["env"],
+    }
+    chosen = {name: config[name] for name in ("timeout", "stall", "grace", "retries", "backoff", "priority")
+              if config.get(name) is not None}  # fmt: skip
+    return Job(
+        run=run,
+        command=tuple(identity["command"]),
+        env=env,
+        cwd=Path(identity["cwd"]),
+        resources=Resources(**(config.get("resources") or {})),
+        after=tuple(run.path.parent.parent / name for name in identity.get("after", ())),
+        retried=retried or {},
+        attempt=attempt,
+        code=code,
+        **chosen,
+    )
+
+
+Again = Callable[[int, str], bool]
+"""Whether a run of a sweep that has ended is queued again, by its number in the sweep and its state."""
+
+
+def reopen(sweep: SweepDir, again: Again | None = None) -> Work:
+    """What of a sweep is to be done. What runs is looked after; the ends of what nobody watched are in the ledger.
+
+    Args:
+        sweep: the sweep; this process becomes its dispatcher where it is not yet.
+        again: which runs that have ended are queued again, with the code as it is now; None: a killed dispatcher's
+            work goes on, nothing else.
+
+    Raises:
+        LightexError: another dispatcher is at work on the sweep, or its runs cannot be written.
+    """
+    if not sweep.claim():
+        raise LightexError(
+            f"sweep {sweep.id} is being run by another lx",
+            f"watch it with: lx attach {sweep.id}",
+            f"or end it first: lx stop {sweep.id}",
+        )
+    opened = _Reopening(sweep)
+    work = Work()
+    for number, run in enumerate(opened.runs):
+        found = opened.look_at(run, number, again)
+        if isinstance(found, Job):
+            work.jobs.append(found)
+        elif isinstance(found, Adopted):
+            work.adopted.append(found)
+        else:
+            work.left[found] += 1
+    return work
+
+
+class _Reopening:
+    """What is known of a sweep while its runs are gone through."""
+
+    def __init__(self, sweep: SweepDir) -> None:
+        self.sweep, self.runs, self.ledger = sweep, sweep.runs(), Ledger(sweep.ledger)
+        self.engine = load_engine(str(self.runs[0].identity["engine"])) if self.runs else None
+        self.claimed = {event.get("handle") for run in self.runs for event in run.events()}
+        self._code: snapshot.Snapshot | None = None
+
+    def look_at(self, run: RunDir, number: int, again: Again | None) -> Job | Adopted | str:
+        """A job to start, one to look after, or the state that a run is left in."""
+        run.cut_torn_event()
+        last = run.events()[-1]
+        state, attempt = str(last.get("state")), int(last.get("attempt", 1))
+        if state in (SUBMITTED, RUNNING):
+            adopted = self._adopt(make_job(run, attempt, None, retried=_retried(run)), last)
+            lost = self._lost(adopted) if adopted and again else None
+            if adopted and not lost:
+                return adopted
+            if lost:
+                end = certify(run, lost)
+                run.append_event({"time": time.time(), "attempt": attempt} | end.known())
+                state = end.state
+        if state in ENDED:
+            if not again or not again(number, state):
+                return state
+            return self.queue_again(run, attempt)
+        self.take_code().link_into(run.path)
+        return make_job(run, attempt, self.take_code().digest, retried=_retried(run))
+
+    def queue_again(self, run: RunDir, attempt: int) -> Job:
+        """A further attempt at a run that has ended, with the code as it is now."""
+        self.take_code().link_into(run.path)
+        run.append_event({"time": time.time(), "state": QUEUED, "attempt": attempt + 1})
+        return make_job(run, attempt + 1, self.take_code().digest)
+
+    def take_code(self) -> snapshot.Snapshot:
+        """The code as it is now, taken once."""
+        self._code = self._code or snapshot.take(Path(str(self.sweep.about.get("project"))), self.sweep.path)
+        return self._code
+
+    def _lost(self, adopted: Adopted) -> JobState | None:
+        """What there is to say of a job that is gone and not in the ledger; None: it runs, or its end is known."""
+        state = self.engine.poll([adopted.handle], 0).get(adopted.handle) if self.engine else None
+        return state if state and state.state == LOST and not self.ledger.told(adopted.handle) else None
+
+    def _adopt(self, job: Job, last: Mapping[str, Any]) -> Adopted | None:
+        """A job that was submitted, as one to look after; None if it never started.
+
+        Of a submission that was cut off before its handle was noted down, the process is looked for; where it has
+        ended already, it is the one end in the ledger that no run claims.
+        """
+        if last.get("state") == RUNNING and isinstance(last.get("handle"), str):
+            return Adopted(job, last["handle"], float(last["time"]), tuple(last.get("gpus") or ()))
+        found: tuple[str, Mapping[str, Any]] | None = None
+        for _ in range(_CUT_OFF_LOOKS):  # it may be about to start its command, or about to be collected by the keeper
+            found = self.engine.find(job) if self.engine else None
+            if not found and (handle := self.ledger.cut_off(float(last.get("time", 0.0)), self.claimed)):
+                found = handle, {}
+            if found:
+                break
+            time.sleep(0.05)
+        if not found:
+            return None
+        handle, process = found
+        self.claimed.add(handle)
+        event = {"time": time.time(), "state": RUNNING, "attempt": job.attempt, "handle": handle}
+        job.run.append_event(event | ({"process": process} if process else {}))
+        return Adopted(job, handle, time.time())
+
+
+def _retried(run: RunDir) -> Mapping[str, int]:
+    """How often each cause was retried since somebody last queued the run."""
+    return next((event.get("retried") or {} for event in reversed(run.events()) if event.get("state") == QUEUED), {})
+
+
+def supervise(sweep: SweepDir, work: Work, rules: Rules, watch: Watcher) -> tuple[Counter[str], str | None]:
+    """Run jobs to their ends. Ctrl-C, SIGTERM and a closed terminal stop them cleanly; a second one kills.
+
+    Returns:
+        How many runs ended in which state, and why it was stopped if it was.
+    """
+    name = str(work.all_jobs[0].run.identity["engine"])
+    queue = Queue(
+        work.jobs,
+        load_engine(name),
+        name,
+        rules=rules,
+        watch=_requests(sweep, _feeding(work.all_jobs, watch)),
+        adopted=work.adopted,
+        ending=Ledger(sweep.ledger).ending,
+        paused=sweep.paused,
+    )
+    with _stopping(queue.stop):
+        try:
+            ended = queue.run()
+        finally:
+            sweep.release()
+    return ended, queue.stopping
+
+
+def _requests(sweep: SweepDir, watch: Watcher) -> Watcher:
+    """A watcher that also does what `lx stop`, `pause` and `retry` ask for, and tells what the queue waits for."""
+    look_at, told = 0.0, ""
+
+    def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
+        nonlocal look_at, told
+        if job is None and time.monotonic() > look_at:
+            look_at = time.monotonic() + _REQUESTS
+            for request in sweep.take_requests():
+                _do(sweep, queue, request)
+            queue.paused = sweep.paused
+            if (waits := queue.waits_for or "") != told:
+                sweep.waits_for, told = waits, waits
+        watch(queue, job, state)
+
+    return wrapped
+
+
+def _do(sweep: SweepDir, queue: Queue, request: Mapping[str, Any]) -> None:
+    runs: Collection[str] | None = request.get("runs")
+    if request.get("do") == "stop":
+        queue.stop_runs(runs, str(request.get("reason")), bool(request.get("kill")))
+    elif request.get("do") == "retry":
+        opened = _Reopening(sweep)
+        for run in opened.runs:
+            last = run.events()[-1]
+            if runs and run.id in runs and last.get("state") in ENDED and last.get("state") != SUCCEEDED:
+                queue.add(opened.queue_again(run, int(last.get("attempt", 1))))
+
+
+def _feeding(jobs: Sequence[Job], watch: Watcher) -> Watcher:
+    """A watcher that has the loggers of the config fed as well, and looks after their feeder."""
+    if not any(job.run.config.get("loggers") for job in jobs):
+        return watch
+    from lightex.mulogger import feeder
+    from lightex.mulogger.start import configured
+
+    fed: dict[str, RunDir] = {}
+    look_at = 0.0
+
+    def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
+        nonlocal look_at
+        if job and state and state.state == RUNNING and feeder.connect(job.run, configured(job.run)):
+            fed[job.run.id] = job.run
+        elif job and state and state.state in ENDED:
+            fed.pop(job.run.id, None)
+        elif fed and time.monotonic() > look_at:
+            look_at = time.monotonic() + _LOOK
+            for run in fed.values():
+                feeder.look_after(run)
+        watch(queue, job, state)
+
+    return wrapped
+
+
+@contextmanager
+def _stopping(stop: Callable[[str], None]) -> Iterator[None]:
+    words = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "the terminal was closed"}
+    before = {number: signal.signal(number, lambda number, _: stop(words[signal.Signals(number)])) for number in words}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
