@@ -83,9 +83,9 @@ class Page:
     leases: list[Entry]
     waiters: list[Entry]
 
-    def bury(self) -> None:
-        """Strike out the leases of the dead, and those who wait no more."""
-        self.leases = [entry for entry in self.leases if _lives(entry.job) or _lives(entry.owner)]
+    def bury(self, caller: str | None = None) -> None:
+        """Strike out the leases of the dead, and those who wait no more; who asks lives."""
+        self.leases = [e for e in self.leases if e.owner == caller or _lives(e.job) or _lives(e.owner)]
         now = time.monotonic()
         self.waiters = [each for each in self.waiters if abs(now - each.seen) < SILENCE and _lives(each.owner)]
 

@@ -41,13 +41,13 @@ class Leases:
         self.held: dict[str, Entry] = {}
         self.contended = False
         self._wish: Entry | None = None
-        self._dirty = False
+        self._late_since: float | None = None  # when what the book does not say yet came about
 
     def lease(self, heads: Sequence[Job]) -> Job | None:
         """Take what one of some jobs needs, the first that may start; None: none may, and the first one now waits."""
         wishes = [self._entry(job) for job in heads]
         with self.book.open() as page:
-            page.bury()
+            page.bury(self.owner)
             if self._wish and self._wish.run == wishes[0].run:
                 wishes[0].since = self._wish.since
             self._wish = None
@@ -71,16 +71,17 @@ class Leases:
         entry = self._entry(job)
         entry.gpus, entry.job = dict.fromkeys(gpus, entry.gpu_memory), handle
         self.held[entry.run] = entry
-        self._dirty = True
+        self._late()
 
     def started(self, job: Job, handle: str) -> None:
         """Note that a job which got its lease runs: the lease lasts as long as the job, whatever becomes of us."""
         self.held[str(job.run.path)].job = handle
-        self._dirty = True
+        self._late()
 
     def release(self, job: Job) -> None:
         """Give back what a job held."""
-        self._dirty = self.held.pop(str(job.run.path), None) is not None or self._dirty
+        if self.held.pop(str(job.run.path), None):
+            self._late()
 
     def gpus(self, job: Job) -> tuple[str, ...]:
         """The GPUs that a job was given."""
@@ -89,12 +90,18 @@ class Leases:
 
     def wait_no_more(self) -> None:
         """Nothing is left that waits."""
-        self._dirty = self._dirty or self._wish is not None
-        self._wish = None
+        if self._wish:
+            self._wish = None
+            self._late()
 
-    def flush(self) -> None:
-        """Enter in the book what was not yet."""
-        if self._dirty:
+    @property
+    def late(self) -> bool:
+        """Whether there is something that the book does not say yet."""
+        return self._late_since is not None
+
+    def flush(self, after: float = 0.0) -> None:
+        """Enter in the book what it does not say yet, if that is so for so many seconds: the next lease does it too."""
+        if self._late_since is not None and time.monotonic() - self._late_since >= after:
             with self.book.open() as page:
                 self._enter(page)
 
@@ -110,7 +117,10 @@ class Leases:
         if self._wish:
             self._wish.seen = time.monotonic()
             page.waiters.append(self._wish)
-        self._dirty = False
+        self._late_since = None
+
+    def _late(self) -> None:
+        self._late_since = self._late_since or time.monotonic()
 
     def _may_start(self, page: Page, before: Sequence[Entry], wish: Entry) -> dict[str, int | None] | None:
         """The GPUs that a job gets if it may start now; None: it may not."""

@@ -20,6 +20,7 @@ from lightex.dispatcher.leases import Leases
 
 _TICK = 0.2  # seconds between two looks at signals and deadlines while nothing ends
 _CONTENDED_TICK = 0.05  # the same while other dispatchers wait for what we may leave, and we for theirs
+_LATE = 0.05  # seconds that a lease may be entered late, where the next one may enter it as well
 _STALL_LOOKS = 20  # looks at a run within its stall
 _LONGEST_BACKOFF = 3600.0  # seconds
 _REMOVED = JobState(LOST, "lost", "its directory was removed")
@@ -143,7 +144,7 @@ class Queue:
                 else:
                     self._stop(self._stop_reason)
                 if self.leases:
-                    self.leases.flush()
+                    self.leases.flush(after=_LATE)
                 self._look()
         finally:
             for handle, entry in self.running.items():
@@ -256,6 +257,7 @@ class Queue:
     def _look(self) -> None:
         """Take note of what changed, and of what ran out of time."""
         wait = _CONTENDED_TICK if self.leases and self.leases.contended and self.backlog else _TICK
+        wait = min(wait, _LATE) if self.leases and self.leases.late else wait
         if self.running:
             for handle, state in self.engine.poll(list(self.running), wait).items():
                 self._note(handle, state)
