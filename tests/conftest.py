@@ -42,7 +42,7 @@ class HP:
 
 
 base = Experiment(name="demo", command=["python", "train.py", "{{ hp.lr }}", "{{ hp.epochs }}"], hp=HP(),
-                  resources=Resources(cpus=0.5, memory="1MiB"))
+                  resources=Resources(cpus=0.5, memory="256MiB"))
 long = replace(base, {"hp.epochs": 30})
 grid = sweep(base, {"hp.lr": [0.1, 0.01, 0.001]})
 tiny = MLP(width=2)

@@ -27,7 +27,7 @@ def test_a_sweep_runs_is_listed_and_compared(project, lx):
     assert {run["sweep"] for run in runs} == {runs[0]["sweep"]}
     folder = Path(runs[0]["dir"])
     assert folder.parent == project / "runs" / "demo"
-    assert json.loads((folder / "config.json").read_text())["resources"]["memory"] == 1 << 20
+    assert json.loads((folder / "config.json").read_text())["resources"]["memory"] == 256 << 20
     assert (folder / "output.log").read_text() == "done 0.1\n"
     assert len(list(folder.glob("code.*.tar.gz"))) == 1
     table = lx("compare").out.splitlines()

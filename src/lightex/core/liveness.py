@@ -31,7 +31,8 @@ def birth_mark(pid: int, zombies: bool = False) -> str | None:
     /proc the mark is empty and the id alone has to do.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        with open(f"/proc/{pid}/stat", errors="replace") as file:  # noqa: PTH123  this is done for every run
+            stat = file.read()
     except FileNotFoundError:
         if Path("/proc/self/stat").exists():
             return None

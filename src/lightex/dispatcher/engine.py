@@ -71,3 +71,6 @@ class Engine(Protocol):
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """Ask a job to end, or (force) end it. Nothing happens if it has ended already."""
+
+    def close(self) -> None:
+        """Nothing more will be asked: let go of what is held, and end what ended jobs have left behind."""

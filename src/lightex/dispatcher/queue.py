@@ -154,6 +154,7 @@ class Queue:
             if self.leases:
                 self.leases.wait_no_more()
                 self.leases.flush()
+            self.engine.close()
         return self.ended
 
     def stop(self, reason: str) -> None:

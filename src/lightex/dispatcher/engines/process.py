@@ -12,17 +12,21 @@ import sys
 import sysconfig
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from lightex.core.liveness import birth_mark, process_mark
 from lightex.core.rundir import FAILED, LOST, SUCCEEDED
+from lightex.core.units import format_size, parse_size
 from lightex.dispatcher.capacity import Capacity, this_machine
 from lightex.dispatcher.engine import JobState, LaunchError
+from lightex.dispatcher.engines.cage import Cage, Cages, bound, machine_oom_kills
 from lightex.dispatcher.engines.peek import collect, peek
+from lightex.dispatcher.engines.strays import Strays, marks, processes_of
 from lightex.dispatcher.job import Job
 
+_LOOK = 1.0  # seconds between two looks for what escaped from ended jobs, and for the kernel's kills
 _POLL = 0.01  # seconds between two looks where the system cannot tell of a process's end (no pidfd)
 
 
@@ -32,6 +36,10 @@ class ProcessEngine:
     def __init__(self) -> None:
         self._environment = _environment()
         self._processes: dict[str, subprocess.Popen[bytes] | None] = {}  # None: another process started it
+        self._cages = Cages()
+        self._caged: dict[str, Cage] = {}
+        self._strays = Strays()
+        self._oom_kills, self._looked = machine_oom_kills(), time.monotonic()
         self._to_collect: list[int] = []
         self._poller = select.poll()
         self._pidfds: dict[int, str] = {}
@@ -75,26 +83,26 @@ class ProcessEngine:
         mark = process_mark(process.pid, zombies=True)
         handle = f"{process.pid}:{mark['born']}"
         self._processes[handle] = process
+        mark["bounds"] = self._bound(handle, job)
         self._watch(process.pid, handle)
         return handle, mark
 
     def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
         """The session leader among this user's processes that has the run's directory in its environment."""
-        wanted = {f"LX_RUN_DIR={job.run.path}".encode(), f"LX_ATTEMPT={job.attempt}".encode()}
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                held = wanted <= set((entry / "environ").read_bytes().split(b"\0"))
-                pid = int(entry.name)
-                if held and os.getsid(pid) == pid and (mark := process_mark(pid, zombies=True))["born"]:
+        for pid in processes_of({marks(job)}):
+            with suppress(ProcessLookupError):
+                if os.getsid(pid) == pid and (mark := process_mark(pid, zombies=True))["born"]:
                     return f"{pid}:{mark['born']}", mark
-            except OSError:  # another user's, or gone
-                continue
         return None
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """Wait until a process ends, at most `wait` seconds; returns those that have ended since."""
         while self._to_collect:
             collect(self._to_collect.pop())
+        self._cages.tend()
+        if time.monotonic() - self._looked > _LOOK:
+            self._oom_kills, self._looked = machine_oom_kills(), time.monotonic()
+            self._strays.end()
         gone = self._adopt([handle for handle in handles if handle not in self._processes])
         if gone:
             return {handle: JobState(LOST) for handle in gone}
@@ -118,6 +126,26 @@ class ProcessEngine:
         if handle in self._processes or _lives(handle):
             _signal_group(_pid(handle), signal.SIGKILL if force else signal.SIGTERM)
 
+    def close(self) -> None:
+        """Collect what has ended; end what escaped from it."""
+        while self._to_collect:
+            collect(self._to_collect.pop())
+        self._strays.end()
+        self._cages.close()
+
+    def _bound(self, handle: str, job: Job) -> list[str]:
+        """Hold a job to what it said it needs; returns what does so."""
+        memory = parse_size(job.resources.memory or 0)
+        cage = self._cages.get(job.resources.cpus, memory)
+        if cage:
+            cage.take(_pid(handle))
+            self._caged[handle] = cage
+        self._strays.note(handle, job)
+        if memory and not (cage and cage.memory):
+            bound(_pid(handle), memory)
+            return ["cgroup", "rlimit"] if cage else ["rlimit"]
+        return ["cgroup"] if cage else []
+
     def _watch(self, pid: int, handle: str) -> None:
         if hasattr(os, "pidfd_open"):
             descriptor = os.pidfd_open(pid)
@@ -132,6 +160,8 @@ class ProcessEngine:
                 gone.append(handle)
                 continue
             self._processes[handle] = None
+            if cage := self._cages.find(_pid(handle)):
+                self._caged[handle] = cage
             try:
                 self._watch(_pid(handle), handle)
             except ProcessLookupError:
@@ -148,6 +178,11 @@ class ProcessEngine:
         """How a process ended. What it left behind in its group goes first: it would hold what was leased."""
         process = self._processes.pop(handle)
         _signal_group(_pid(handle), signal.SIGKILL)
+        self._strays.expect(handle)
+        cage = self._caged.pop(handle, None)
+        oom_kills = cage.oom_kills() if cage else 0
+        if cage:
+            self._cages.give_back(cage)
         if process is None:  # not a child of this process
             return JobState(LOST)
         # It is collected only when the caller has noted its end down: were the caller killed before, nobody could tell.
@@ -160,7 +195,18 @@ class ProcessEngine:
             signal=-code if code < 0 else None,
             peak_memory=memory,
             cpu_seconds=round(seconds, 3),
+            **self._memory_ran_out(code, cage, oom_kills),
         )
+
+    def _memory_ran_out(self, code: int, cage: Cage | None, oom_kills: int) -> dict[str, str]:
+        """Cause and reason, where the kernel has killed for memory."""
+        if code != 0 and cage and oom_kills:
+            whom = "killed" if code == -signal.SIGKILL else f"exit code {code} after a process of it was killed"
+            limit = f" of {format_size(cage.memory[1])}" if cage.memory else ""
+            return {"cause": "oom", "reason": f"out of memory: {whom} by its memory limit{limit} (cgroup)"}
+        if code == -signal.SIGKILL and machine_oom_kills() > self._oom_kills:
+            return {"cause": "oom", "reason": "out of memory: killed by the kernel, this machine has no more"}
+        return {}
 
 
 @lru_cache(maxsize=256)

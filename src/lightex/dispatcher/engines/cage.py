@@ -1,0 +1,272 @@
+"""Cages: what holds a process experiment to its memory and its CPUs, and finds all that it started.
+
+A cage is a control group (cgroups(7)), of version 1 or 2, whichever has the controller; where this process may not make
+one, memory is bounded by RLIMIT_DATA (setrlimit(2)) and CPUs are not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightex.core.liveness import birth_mark
+
+_PERIOD = 100_000  # microseconds: the kernel's default for CPU quotas (admin-guide/cgroup-v2, cpu.max)
+_LEAST_QUOTA = 1000  # microseconds: the least that the kernel takes
+_PREFIX = "lx-"
+_NUMBERS = itertools.count()
+_PATIENCE = 2.0  # seconds for what was killed to be gone
+
+
+@dataclass
+class Cage:
+    """The groups that one run after the other lives in.
+
+    Attributes:
+        folders: where its controllers are; one folder for all of version 2.
+        memory: the folder that tells of memory, and its limit in bytes; None: not limited.
+        oom_before: how many processes were killed for memory in it before the present run.
+    """
+
+    folders: tuple[str, ...]
+    memory: tuple[str, int] | None = None
+    oom_before: int = 0
+
+    def take(self, pid: int) -> None:
+        """Bring a process in that has just been started.
+
+        From within it would cost a shell, some 0.8 ms. A program needs longer to load than this takes, so that what
+        it starts is inside too.
+        """
+        for folder in self.folders:
+            with suppress(OSError):  # it has ended already
+                _write(f"{folder}/cgroup.procs", str(pid))
+
+    def oom_kills(self) -> int:
+        """How many processes of the present run were killed for memory."""
+        for name in ("memory.events", "memory.oom_control") if self.memory else ():
+            with suppress(OSError):
+                words = Path(self.memory[0], name).read_text().split()  # type: ignore[index]
+                if "oom_kill" in words:
+                    return int(words[words.index("oom_kill") + 1]) - self.oom_before
+        return 0
+
+    def empty(self) -> bool:
+        """Kill what is left inside; whether nothing is."""
+        left = [line for folder in self.folders for line in _read(f"{folder}/cgroup.procs").split()]
+        for line in left:
+            with suppress(ProcessLookupError):
+                os.kill(int(line), signal.SIGKILL)
+        return not left
+
+    def remove(self) -> None:
+        """Take it away, where it is empty."""
+        for folder in self.folders:
+            with suppress(OSError):
+                os.rmdir(folder)  # noqa: PTH106
+
+
+class Cages:
+    """Makes cages, where the system lets this process, and uses them again for runs with the same limits.
+
+    Attributes:
+        bases: the folder below which groups are made, by controller ("cpu", "memory"); none where that is not allowed.
+    """
+
+    def __init__(self) -> None:
+        self.bases = {name: base for name in ("cpu", "memory") if (base := _base(name))}
+        self._free: dict[tuple[float, int], list[Cage]] = {}
+        self._limits: dict[int, tuple[float, int]] = {}
+        self._emptying: list[Cage] = []
+        for folder in {folder for base in self.bases.values() for folder in base.glob(f"{_PREFIX}*")}:
+            pid, _, born = folder.name.removeprefix(_PREFIX).rpartition("-")[0].partition("-")
+            if pid.isdigit() and birth_mark(int(pid)) != born:  # a dispatcher that was killed has left it
+                with suppress(OSError):
+                    folder.rmdir()
+
+    def get(self, cpus: float, memory: int) -> Cage | None:
+        """A cage for one run.
+
+        Args:
+            cpus: CPU cores; 0: no limit.
+            memory: bytes; 0: no limit.
+
+        Returns:
+            The cage; None where nothing is to be bounded that can be.
+        """
+        limits = cpus if "cpu" in self.bases else 0.0, memory if "memory" in self.bases else 0
+        if not any(limits):
+            return None
+        cage = self._free[limits].pop() if self._free.get(limits) else self._make(*limits)
+        if cage:
+            self._limits[id(cage)] = limits
+        return cage
+
+    def give_back(self, cage: Cage) -> None:
+        """Let a run's cage be used again, once all that is left in it has been killed."""
+        cage.oom_before += cage.oom_kills()
+        if not cage.empty():
+            self._emptying.append(cage)
+        elif limits := self._limits.pop(id(cage), None):
+            self._free.setdefault(limits, []).append(cage)
+        else:
+            cage.remove()
+
+    def tend(self) -> None:
+        """Look whether what was killed is gone."""
+        emptying, self._emptying = self._emptying, []
+        for cage in emptying:
+            self.give_back(cage)
+
+    def close(self) -> None:
+        """Take all unused cages away."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._emptying and time.monotonic() < deadline:
+            self.tend()
+            time.sleep(0.001)
+        for cage in (cage for cages in self._free.values() for cage in cages):
+            cage.remove()
+        self._free.clear()
+
+    def find(self, pid: int) -> Cage | None:
+        """The cage that a process is in, which another dispatcher has made."""
+        folders = {key: str(base / Path(_group_of(key, pid) or "/").name) for key, base in self.bases.items()}
+        folders = {key: folder for key, folder in folders.items() if Path(folder).name.startswith(_PREFIX)}
+        limit = _limit_of(folders["memory"]) if "memory" in folders else None
+        memory = (folders["memory"], limit) if limit is not None else None
+        return Cage(tuple(sorted(set(folders.values()))), memory) if folders else None
+
+    def _make(self, cpus: float, memory: int) -> Cage | None:
+        name = f"{_PREFIX}{os.getpid()}-{birth_mark(os.getpid())}-{next(_NUMBERS)}"
+        folders = {key: str(base / name) for key, base in self.bases.items() if (cpus if key == "cpu" else memory)}
+        cage = Cage(tuple(sorted(set(folders.values()))), (folders["memory"], memory) if memory else None)
+        try:
+            for folder in cage.folders:
+                os.mkdir(folder)  # noqa: PTH102
+            if memory:
+                _limit_memory(Path(folders["memory"]), memory)
+            if cpus:
+                _limit_cpus(Path(folders["cpu"]), cpus)
+        except OSError:  # the group we live in was taken away, or its own limits refuse
+            cage.remove()
+            return None
+        return cage
+
+
+def bound(pid: int, memory: int) -> None:
+    """Bound the memory, in bytes, of each of the processes that a process will be."""
+    if hasattr(resource, "prlimit"):
+        with suppress(OSError):  # it has ended already
+            resource.prlimit(pid, resource.RLIMIT_DATA, (memory, memory))
+
+
+def machine_oom_kills() -> int:
+    """How many processes of this machine, or of the container that we are in, were killed for memory so far."""
+    found = 0
+    for name in ("/proc/vmstat", "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        with suppress(OSError):
+            words = Path(name).read_text().split()
+            found += int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
+    return found
+
+
+def _limit_memory(folder: Path, size: int) -> None:
+    if (folder / "memory.max").exists():
+        (folder / "memory.max").write_text(str(size))
+        with suppress(OSError):
+            (folder / "memory.swap.max").write_text("0")
+        return
+    (folder / "memory.limit_in_bytes").write_text(str(size))
+    with suppress(OSError):  # where swap is not accounted for, the file is missing
+        (folder / "memory.memsw.limit_in_bytes").write_text(str(size))
+
+
+def _limit_cpus(folder: Path, cpus: float) -> None:
+    quota = max(_LEAST_QUOTA, round(cpus * _PERIOD))
+    if (folder / "cpu.max").exists():
+        (folder / "cpu.max").write_text(f"{quota} {_PERIOD}")
+    else:
+        (folder / "cpu.cfs_quota_us").write_text(str(quota))
+
+
+def _base(controller: str) -> Path | None:
+    """The nearest group, from ours upwards, in which this process may make groups with that controller."""
+    mount, version = _mount(controller)
+    if mount is None:
+        return None
+    own = mount / (_group_of(controller, os.getpid()) or "").lstrip("/")
+    own = own if own.is_dir() else mount  # in a container the path may be that of the host
+    for base in (own, *own.parents):
+        if not base.is_relative_to(mount):
+            return None
+        if os.access(base, os.W_OK) and os.access(base / "cgroup.procs", os.W_OK) and _gives(base, controller, version):
+            return base
+    return None
+
+
+def _gives(base: Path, controller: str, version: int) -> bool:
+    """Whether a group made in a base has a controller."""
+    if version == 1:
+        return True
+    control = base / "cgroup.subtree_control"
+    with suppress(OSError):
+        if controller not in control.read_text().split():
+            control.write_text(f"+{controller}")  # refused where the base has processes itself
+        return controller in control.read_text().split()
+    return False
+
+
+def _mount(controller: str) -> tuple[Path | None, int]:
+    """Where a controller's groups are mounted, and their version: proc_pid_mounts(5)."""
+    second: Path | None = None
+    with suppress(OSError):
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            _, folder, kind, options = line.split()[:4]
+            if kind == "cgroup" and controller in options.split(","):
+                return Path(folder), 1
+            if kind == "cgroup2" and controller in (Path(folder) / "cgroup.controllers").read_text().split():
+                second = Path(folder)
+    return second, 2
+
+
+def _group_of(controller: str, pid: int) -> str | None:
+    """The path of a process's group within its hierarchy: /proc/PID/cgroup."""
+    found = None
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+            number, controllers, path = line.split(":", 2)
+            if controller in controllers.split(","):
+                return path
+            if number == "0":
+                found = path
+    return found
+
+
+def _limit_of(folder: str) -> int | None:
+    """The limit of a group's memory in bytes."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        if (text := _read(f"{folder}/{name}").strip()).isdigit():
+            return int(text)
+    return None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:  # noqa: PTH123  this is done for every run
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,53 @@
+"""Processes that escape from a job, by a session of their own and a parent that ends: known by their environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from lightex.dispatcher.job import Job
+
+Marks = frozenset[bytes]
+"""The entries of an environment by which the processes of one attempt at a run are known."""
+
+
+def marks(job: Job) -> Marks:
+    """What the environment of a job's processes holds."""
+    return frozenset({f"LX_RUN_DIR={job.run.path}".encode(), f"LX_ATTEMPT={job.attempt}".encode()})
+
+
+def processes_of(wanted: Collection[Marks]) -> Iterator[int]:
+    """The processes of this user that belong to one of some jobs. A process may hide by another environment."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # another user's, or gone
+            held = set((entry / "environ").read_bytes().split(b"\0"))
+            if any(mark <= held for mark in wanted):
+                yield int(entry.name)
+
+
+class Strays:
+    """What may have escaped from jobs that have ended."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, Marks] = {}
+        self._ended: set[Marks] = set()
+
+    def note(self, handle: str, job: Job) -> None:
+        """A job has begun."""
+        self._marks[handle] = marks(job)
+
+    def expect(self, handle: str) -> None:
+        """A job has ended."""
+        if handle in self._marks:
+            self._ended.add(self._marks.pop(handle))
+
+    def end(self) -> None:
+        """Kill what has escaped from the jobs that have ended since the last time."""
+        if self._ended:
+            for pid in processes_of(self._ended):
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            self._ended.clear()
