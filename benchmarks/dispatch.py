@@ -16,7 +16,7 @@ from lightex import Experiment, Resources, sweep
 class HP:
     seed: int = 0
 
-base = Experiment(name="bench", command=["true"], hp=HP(), resources=Resources(cpus=0.1))
+base = Experiment(name="bench", command=["true"], hp=HP(), resources=Resources(cpus=0.5))
 many = sweep(base, {{"hp.seed": range({COUNT})}})
 """
 

@@ -13,46 +13,35 @@ from lightex.dispatcher.engines.cage import Cages
 from lightex.dispatcher.engines.process import ProcessEngine
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.queue import Queue
+from lightex.testing import EngineContract
 
 
 @pytest.fixture
-def job(tmp_path):
-    run = RunDir.create(tmp_path / "a b ü" / "id-0", {}, {}, {"state": "QUEUED"})
-    env = {"LX_RUN_DIR": str(run.path), "LX_ATTEMPT": "1"}
-    command = ("sh", "-c", "while [ ! -e go ]; do sleep 0.02; done")
-    return Job(run=run, command=command, env=env, cwd=tmp_path, resources=Resources())
-
-
-def ended(engine, handle):
-    deadline = time.monotonic() + 10
-    while not (found := engine.poll([handle], 0.1)):
-        assert time.monotonic() < deadline
-    return found[handle]
-
-
-def test_another_engine_watches_what_one_has_started(job, tmp_path):
-    first, second = ProcessEngine(), ProcessEngine()
-    handle, mark = first.submit(job, [])
-    assert handle == f"{mark['pid']}:{mark['born']}"
-    assert second.find(job)[0] == handle
-    assert second.poll([handle], 0.05) == {}
-    (tmp_path / "go").touch()
-    assert ended(first, handle).state == SUCCEEDED
-    assert ended(second, handle).state == LOST
-    assert second.find(job) is None
-
-
-def test_another_engine_can_end_it(job):
-    first, second = ProcessEngine(), ProcessEngine()
-    handle, _ = first.submit(job, [])
-    second.cancel(handle, force=True)
-    assert ended(first, handle).signal == 9
-    second.cancel(handle)
-
-
-def test_a_later_process_of_the_same_id_is_not_mistaken(job):
+def engine():
     engine = ProcessEngine()
-    assert engine.poll([f"{os.getpid()}:1"], 0)[f"{os.getpid()}:1"].state == LOST
+    yield engine
+    engine.close()
+
+
+class TestProcessEngine(EngineContract):
+    @pytest.fixture
+    def make_engine(self):
+        return ProcessEngine
+
+    def test_another_engine_cannot_know_how_it_ended_but_the_first_does(self, engine, job):
+        one = job("while [ ! -e go ]; do sleep 0.02; done")
+        second = ProcessEngine()
+        handle, mark = engine.submit(one, [])
+        assert handle == f"{mark['pid']}:{mark['born']}"
+        assert second.poll([handle], 0.05) == {}
+        (one.cwd / "go").touch()
+        assert self.ends(engine, handle)[handle].state == SUCCEEDED
+        assert self.ends(second, handle)[handle].state == LOST
+        assert second.find(one) is None
+        second.close()
+
+    def test_a_later_process_of_the_same_id_is_not_mistaken(self, engine):
+        assert engine.poll([f"{os.getpid()}:1"], 0)[f"{os.getpid()}:1"].state == LOST
 
 
 EATS = "import sys; kept = []\nfor n in range(400): kept.append(bytearray(1 << 20))\nprint('fed')"
@@ -79,38 +68,37 @@ caged = pytest.mark.skipif("memory" not in Cages().bases, reason="this process m
 
 
 @caged
-def test_a_job_that_takes_more_memory_than_it_said_is_killed_and_told_so(make):
+def test_a_job_that_takes_more_memory_than_it_said_is_killed_and_told_so(make, engine):
     job = make([sys.executable, "-c", EATS], resources=Resources(memory="64MiB"))
-    end = certificate(ProcessEngine(), job)
+    end = certificate(engine, job)
     assert (end["state"], end["cause"], end["signal"]) == ("FAILED", "oom", 9)
     assert end["reason"] == "out of memory: killed by its memory limit of 64 MiB (cgroup)"
 
 
 @caged
-def test_memory_that_a_child_of_the_job_takes_counts_too(make):
-    job = make(["sh", "-c", "\"$0\" -c \"$1\"; exit 3", sys.executable, EATS], resources=Resources(memory="64MiB"))
-    end = certificate(ProcessEngine(), job)
+def test_memory_that_a_child_of_the_job_takes_counts_too(make, engine):
+    job = make(["sh", "-c", '"$0" -c "$1"; exit 3', sys.executable, EATS], resources=Resources(memory="64MiB"))
+    end = certificate(engine, job)
     assert (end["cause"], end["exit_code"]) == ("oom", 3)
     assert "exit code 3 after a process of it was killed by its memory limit of 64 MiB" in end["reason"]
 
 
-def test_without_control_groups_memory_is_bounded_by_an_rlimit(make):
-    engine = ProcessEngine()
+def test_without_control_groups_memory_is_bounded_by_an_rlimit(make, engine):
     engine._cages.bases = {}
     end = certificate(engine, make([sys.executable, "-c", EATS], resources=Resources(memory="64MiB")))
     assert (end["state"], end["cause"], end["exit_code"]) == ("FAILED", "oom", 1)
     assert end["reason"] == "out of memory, Python: MemoryError (exit code 1)"
 
 
-def test_enough_memory_is_enough(make):
-    end = certificate(ProcessEngine(), make([sys.executable, "-c", EATS], resources=Resources(memory="600MiB")))
+def test_enough_memory_is_enough(make, engine):
+    end = certificate(engine, make([sys.executable, "-c", EATS], resources=Resources(memory="600MiB")))
     assert end["state"] == SUCCEEDED
 
 
 @pytest.mark.skipif("cpu" not in Cages().bases, reason="this process may not make control groups for CPUs")
-def test_a_job_gets_no_more_cpu_than_it_said(make):
+def test_a_job_gets_no_more_cpu_than_it_said(make, engine):
     spin = "import time; end = time.monotonic() + 1\nwhile time.monotonic() < end: pass"
-    end = certificate(ProcessEngine(), make([sys.executable, "-c", spin], resources=Resources(cpus=0.2)))
+    end = certificate(engine, make([sys.executable, "-c", spin], resources=Resources(cpus=0.2)))
     assert end["cpu_seconds"] < 0.6 * end["duration"]
 
 
@@ -125,8 +113,7 @@ def alive(path):
 
 
 @pytest.mark.parametrize("groups", [True, False])
-def test_what_escapes_by_a_double_fork_ends_with_its_job(make, tmp_path, groups):
-    engine = ProcessEngine()
+def test_what_escapes_by_a_double_fork_ends_with_its_job(make, engine, tmp_path, groups):
     if not groups:
         engine._cages.bases = {}
     assert certificate(engine, make(ESCAPES))["state"] == SUCCEEDED
@@ -136,8 +123,7 @@ def test_what_escapes_by_a_double_fork_ends_with_its_job(make, tmp_path, groups)
         time.sleep(0.02)
 
 
-def test_no_groups_are_left_behind(make):
-    engine = ProcessEngine()
+def test_no_groups_are_left_behind(make, engine):
     certificate(engine, make("true", resources=Resources(memory="64MiB")))
     left = [folder for base in engine._cages.bases.values() for folder in base.glob(f"lx-{os.getpid()}-*")]
     assert left == []

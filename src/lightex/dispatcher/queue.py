@@ -234,12 +234,12 @@ class Queue:
         if not _write(job, submitted | {"engine": self.engine_name, "code": job.code}):
             self._end(job, _REMOVED)
             return
+        now = time.monotonic()
         try:
             handle, process = self.engine.submit(job, gpus)
         except LaunchError as error:
             self._end(job, JobState(FAILED, "launch", str(error)))
             return
-        now = time.monotonic()
         self.running[handle] = Running(job, SUBMITTED, now, wrote=now)
         if self.leases:
             self.leases.started(job, handle)

@@ -11,7 +11,8 @@ import os
 import resource
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,23 +31,34 @@ class Cage:
 
     Attributes:
         folders: where its controllers are; one folder for all of version 2.
+        homes: where this process is in these hierarchies otherwise.
         memory: the folder that tells of memory, and its limit in bytes; None: not limited.
+        cpu: the folder that limits CPUs, and how many cores; None: not limited.
         oom_before: how many processes were killed for memory in it before the present run.
     """
 
     folders: tuple[str, ...]
+    homes: tuple[str, ...] = ()
     memory: tuple[str, int] | None = None
+    cpu: tuple[str, float] | None = None
     oom_before: int = 0
 
-    def take(self, pid: int) -> None:
-        """Bring a process in that has just been started.
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Within this block this process is inside, so that what it starts is so from its first moment on.
 
-        From within it would cost a shell, some 0.8 ms. A program needs longer to load than this takes, so that what
-        it starts is inside too.
+        Moving a process that has just been started comes too late for what it starts in turn, and a shell that moves
+        itself before it becomes the command costs 0.8 ms; this costs 0.1 ms.
         """
-        for folder in self.folders:
-            with suppress(OSError):  # it has ended already
-                _write(f"{folder}/cgroup.procs", str(pid))
+        try:
+            for folder in self.folders:
+                _join(folder)
+            yield
+        finally:
+            for home in self.homes:
+                _join(home)
+        if self.cpu:  # only now: a group whose time is used up would hold this process as well
+            _limit_cpus(*self.cpu)
 
     def oom_kills(self) -> int:
         """How many processes of the present run were killed for memory."""
@@ -65,11 +77,16 @@ class Cage:
                 os.kill(int(line), signal.SIGKILL)
         return not left
 
-    def remove(self) -> None:
-        """Take it away, where it is empty."""
+    def remove(self) -> bool:
+        """Take it away; False: something inside is still dying."""
         for folder in self.folders:
-            with suppress(OSError):
+            try:
                 os.rmdir(folder)  # noqa: PTH106
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
+        return True
 
 
 class Cages:
@@ -81,6 +98,7 @@ class Cages:
 
     def __init__(self) -> None:
         self.bases = {name: base for name in ("cpu", "memory") if (base := _base(name))}
+        self._homes = {name: str(_home(name)) for name in self.bases}
         self._free: dict[tuple[float, int], list[Cage]] = {}
         self._limits: dict[int, tuple[float, int]] = {}
         self._emptying: list[Cage] = []
@@ -114,6 +132,8 @@ class Cages:
         if not cage.empty():
             self._emptying.append(cage)
         elif limits := self._limits.pop(id(cage), None):
+            if cage.cpu:
+                _limit_cpus(cage.cpu[0], None)
             self._free.setdefault(limits, []).append(cage)
         else:
             cage.remove()
@@ -127,12 +147,11 @@ class Cages:
     def close(self) -> None:
         """Take all unused cages away."""
         deadline = time.monotonic() + _PATIENCE
-        while self._emptying and time.monotonic() < deadline:
+        while (self._emptying or self._free) and time.monotonic() < deadline:
             self.tend()
-            time.sleep(0.001)
-        for cage in (cage for cages in self._free.values() for cage in cages):
-            cage.remove()
-        self._free.clear()
+            free = {limits: [cage for cage in cages if not cage.remove()] for limits, cages in self._free.items()}
+            self._free = {limits: cages for limits, cages in free.items() if cages}
+            time.sleep(0.001 if self._emptying or self._free else 0)
 
     def find(self, pid: int) -> Cage | None:
         """The cage that a process is in, which another dispatcher has made."""
@@ -140,19 +159,23 @@ class Cages:
         folders = {key: folder for key, folder in folders.items() if Path(folder).name.startswith(_PREFIX)}
         limit = _limit_of(folders["memory"]) if "memory" in folders else None
         memory = (folders["memory"], limit) if limit is not None else None
-        return Cage(tuple(sorted(set(folders.values()))), memory) if folders else None
+        return Cage(tuple(sorted(set(folders.values()))), memory=memory) if folders else None
 
     def _make(self, cpus: float, memory: int) -> Cage | None:
         name = f"{_PREFIX}{os.getpid()}-{birth_mark(os.getpid())}-{next(_NUMBERS)}"
         folders = {key: str(base / name) for key, base in self.bases.items() if (cpus if key == "cpu" else memory)}
-        cage = Cage(tuple(sorted(set(folders.values()))), (folders["memory"], memory) if memory else None)
+        homes = {self._homes[key] for key in folders}
+        cage = Cage(
+            folders=tuple(sorted(set(folders.values()))),
+            homes=tuple(sorted(homes)),
+            memory=(folders["memory"], memory) if memory else None,
+            cpu=(folders["cpu"], cpus) if cpus else None,
+        )
         try:
             for folder in cage.folders:
                 os.mkdir(folder)  # noqa: PTH102
             if memory:
                 _limit_memory(Path(folders["memory"]), memory)
-            if cpus:
-                _limit_cpus(Path(folders["cpu"]), cpus)
         except OSError:  # the group we live in was taken away, or its own limits refuse
             cage.remove()
             return None
@@ -187,27 +210,36 @@ def _limit_memory(folder: Path, size: int) -> None:
         (folder / "memory.memsw.limit_in_bytes").write_text(str(size))
 
 
-def _limit_cpus(folder: Path, cpus: float) -> None:
-    quota = max(_LEAST_QUOTA, round(cpus * _PERIOD))
-    if (folder / "cpu.max").exists():
-        (folder / "cpu.max").write_text(f"{quota} {_PERIOD}")
-    else:
-        (folder / "cpu.cfs_quota_us").write_text(str(quota))
+def _limit_cpus(folder: str, cpus: float | None) -> None:
+    """Bound the CPUs of a group; None: no more."""
+    quota = None if cpus is None else max(_LEAST_QUOTA, round(cpus * _PERIOD))
+    try:
+        _write(f"{folder}/cpu.cfs_quota_us", str(quota or -1))
+    except FileNotFoundError:
+        _write(f"{folder}/cpu.max", f"{quota or 'max'} {_PERIOD}")
 
 
 def _base(controller: str) -> Path | None:
     """The nearest group, from ours upwards, in which this process may make groups with that controller."""
     mount, version = _mount(controller)
-    if mount is None:
+    home = _home(controller)
+    if mount is None or home is None:
         return None
-    own = mount / (_group_of(controller, os.getpid()) or "").lstrip("/")
-    own = own if own.is_dir() else mount  # in a container the path may be that of the host
-    for base in (own, *own.parents):
+    for base in (home, *home.parents):
         if not base.is_relative_to(mount):
             return None
         if os.access(base, os.W_OK) and os.access(base / "cgroup.procs", os.W_OK) and _gives(base, controller, version):
             return base
     return None
+
+
+def _home(controller: str) -> Path | None:
+    """The group that this process is in."""
+    mount, _ = _mount(controller)
+    if mount is None:
+        return None
+    own = mount / (_group_of(controller, os.getpid()) or "").lstrip("/")
+    return own if own.is_dir() else mount  # in a container the path may be that of the host
 
 
 def _gives(base: Path, controller: str, version: int) -> bool:
@@ -262,6 +294,15 @@ def _read(path: str) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def _join(folder: str) -> None:
+    """Move this process into a group. Version 1 can move its thread alone, and spares the kernel a global lock then
+    (kernel/cgroup/cgroup.c, cgroup_procs_write_start), which costs milliseconds."""
+    try:
+        _write(f"{folder}/tasks", "0")
+    except FileNotFoundError:
+        _write(f"{folder}/cgroup.procs", "0")
 
 
 def _write(path: str, text: str) -> None:

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +35,7 @@ class ProcessEngine:
 
     def __init__(self) -> None:
         self._environment = _environment()
+        self._encoded = _encoded(self._environment)  # once, and not for each process
         self._processes: dict[str, subprocess.Popen[bytes] | None] = {}  # None: another process started it
         self._cages = Cages()
         self._caged: dict[str, Cage] = {}
@@ -54,36 +55,28 @@ class ProcessEngine:
         Raises:
             LaunchError: there is no such command or folder, or it may not be run.
         """
-        environment = {
-            "OMP_NUM_THREADS": str(max(1, math.ceil(job.resources.cpus))),
-            **self._environment,
-            "CUDA_VISIBLE_DEVICES": ",".join(gpus),
-            **job.env,
-        }
-        output = os.open(job.run.output_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        given = {"CUDA_VISIBLE_DEVICES": ",".join(gpus), **job.env}
+        if "OMP_NUM_THREADS" not in self._environment:
+            given.setdefault("OMP_NUM_THREADS", str(max(1, math.ceil(job.resources.cpus))))
+        path = given.get("PATH", self._environment.get("PATH", os.defpath))
+        memory = parse_size(job.resources.memory or 0)
+        cage = self._cages.get(job.resources.cpus, memory)
         try:
-            if job.attempt > 1:
-                os.write(output, f"--- attempt {job.attempt} ---\n".encode())
-            process = subprocess.Popen(
-                job.command,
-                executable=_find(job.command[0], environment.get("PATH")),
-                cwd=job.cwd,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise LaunchError(_why_not(job, error, environment)) from error
-        except ValueError as error:  # a null byte in an argument
-            raise LaunchError(f"cannot start {job.command[0]!r}: {error}") from error
-        finally:
-            os.close(output)
-        mark = process_mark(process.pid, zombies=True)
+            with cage.entered() if cage else nullcontext():
+                process = _start(job, {**self._encoded, **_encoded(given)}, path)
+        except BaseException:
+            if cage:
+                self._cages.give_back(cage)
+            raise
+        mark = process_mark(process.pid, zombies=True) | {"bounds": ["cgroup"] if cage else []}
+        if memory and not (cage and cage.memory):
+            bound(process.pid, memory)
+            mark["bounds"].append("rlimit")
         handle = f"{process.pid}:{mark['born']}"
         self._processes[handle] = process
-        mark["bounds"] = self._bound(handle, job)
+        if cage:
+            self._caged[handle] = cage
+        self._strays.note(handle, job)
         self._watch(process.pid, handle)
         return handle, mark
 
@@ -132,19 +125,6 @@ class ProcessEngine:
             collect(self._to_collect.pop())
         self._strays.end()
         self._cages.close()
-
-    def _bound(self, handle: str, job: Job) -> list[str]:
-        """Hold a job to what it said it needs; returns what does so."""
-        memory = parse_size(job.resources.memory or 0)
-        cage = self._cages.get(job.resources.cpus, memory)
-        if cage:
-            cage.take(_pid(handle))
-            self._caged[handle] = cage
-        self._strays.note(handle, job)
-        if memory and not (cage and cage.memory):
-            bound(_pid(handle), memory)
-            return ["cgroup", "rlimit"] if cage else ["rlimit"]
-        return ["cgroup"] if cage else []
 
     def _watch(self, pid: int, handle: str) -> None:
         if hasattr(os, "pidfd_open"):
@@ -209,6 +189,38 @@ class ProcessEngine:
         return {}
 
 
+def _encoded(environment: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+
+
+def _start(job: Job, environment: Mapping[bytes, bytes], path: str) -> subprocess.Popen[bytes]:
+    """Start a job's command; its output goes to the run's output file.
+
+    Raises:
+        LaunchError: there is no such command or folder, or it may not be run.
+    """
+    output = os.open(job.run.output_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        if job.attempt > 1:
+            os.write(output, f"--- attempt {job.attempt} ---\n".encode())
+        return subprocess.Popen(
+            job.command,
+            executable=_find(job.command[0], path),
+            cwd=job.cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise LaunchError(_why_not(job, error, path)) from error
+    except ValueError as error:  # a null byte in an argument
+        raise LaunchError(f"cannot start {job.command[0]!r}: {error}") from error
+    finally:
+        os.close(output)
+
+
 @lru_cache(maxsize=256)
 def _find(command: str, path: str | None) -> str | None:
     """Where a command lies, looked up once: else every start tries every folder of PATH. None: leave it to exec."""
@@ -243,10 +255,10 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _why_not(job: Job, error: OSError, environment: Mapping[str, str]) -> str:
+def _why_not(job: Job, error: OSError, path: str) -> str:
     if not job.cwd.is_dir():
         return f"cannot start it: the working directory {job.cwd} does not exist"
     if isinstance(error, FileNotFoundError):
-        where = "" if os.sep in job.command[0] else f" on PATH ({environment.get('PATH', '')})"
+        where = "" if os.sep in job.command[0] else f" on PATH ({path})"
         return f"command not found: {job.command[0]}{where}"
     return f"cannot start {job.command[0]}: {error.strerror}"
