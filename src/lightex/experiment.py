@@ -16,10 +16,12 @@ from lightex.core.journal import jsonable
 from lightex.core.root import Root
 from lightex.core.rundir import SUCCEEDED, RunDir
 from lightex.core.taxonomy import Experiment, Logger, Resources
+from lightex.namedconf.check import from_tree
 from lightex.namedconf.fingerprint import fingerprint
 from lightex.namedconf.quick import parse
-from lightex.namedconf.registry import Registry
+from lightex.namedconf.registry import Named, Registry
 from lightex.namedconf.resolve import Expansion, expand
+from lightex.namedconf.sweep import Sweep
 from lightex.namedconf.template import render, render_text
 from lightex.namedconf.tree import to_tree
 from lightex.supervision import load_engine
@@ -71,7 +73,31 @@ def make_plan(
         ConfigError: a config, an override, a template or a combination of them is not valid.
         NotFoundError: there is no such config, engine or logger.
     """
-    expansion = expand(registry.get(name), overrides, registry, samples=samples, seed=seed)
+    return _plan(registry.get(name), registry, overrides, samples, seed)
+
+
+def plan_clone(registry: Registry, run: RunDir, overrides: Sequence[str]) -> Plan:
+    """Enumerate and check what has the config of a run, with overrides.
+
+    Raises:
+        ConfigError: the config does not fit its class any more, or an override is not valid.
+        NotFoundError: its config is not to be found any more.
+    """
+    reference = run.identity.get("config_reference")
+    if reference is None:
+        raise ConfigError(
+            f"run {run.short_id} was submitted from Python, where its classes are", "submit it there again"
+        )
+    named = registry.get(str(reference))
+    like = named.value.parts[0][0] if isinstance(named.value, Sweep) else named.value
+    config = from_tree(run.config, like, str(run.config_file))
+    return _plan(replace(named, value=config), registry, overrides)
+
+
+def _plan(
+    named: Named, registry: Registry, overrides: Sequence[str], samples: int | None = None, seed: int = 0
+) -> Plan:
+    expansion = expand(named, overrides, registry, samples=samples, seed=seed)
     planned = [_planned(point.config, point.varied, registry.folder) for point in expansion.points]
     _check_distinct(planned)
     engines = {item.config.engine for item in planned}

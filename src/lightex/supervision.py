@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import Counter
@@ -12,16 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core import plugins
-from lightex.core.errors import LightexError
+from lightex.core.errors import ConfigError, LightexError
 from lightex.core.root import SweepDir
 from lightex.core.rundir import ENDED, LOST, QUEUED, RUNNING, SUBMITTED, SUCCEEDED, RunDir
-from lightex.core.taxonomy import Resources
+from lightex.core.taxonomy import Experiment, Resources
 from lightex.dispatcher.death import certify
 from lightex.dispatcher.engine import Engine, JobState
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.keeper import Ledger
 from lightex.dispatcher.queue import Adopted, Queue, Rules, Watcher
 from lightex.namedconf.export import environment
+from lightex.namedconf.layers import Source, change
+from lightex.namedconf.overrides import parse
+from lightex.namedconf.tree import to_tree
 from lightex.storage import snapshot
 
 _REQUESTS = 0.2  # seconds between two looks for requests
@@ -53,6 +57,45 @@ def load_engine(name: str) -> Engine:
     return engine
 
 
+_CHANGEABLE = ("resources", "timeout", "stall", "grace", "retries", "backoff", "priority")
+
+
+def changes_for(run: RunDir, overrides: Sequence[str]) -> dict[str, Any]:
+    """What a further attempt at a run has otherwise than its config: how it runs, not what comes out.
+
+    Returns:
+        The changed fields of the config, whole.
+
+    Raises:
+        ConfigError: an override is not valid, or changes the result.
+    """
+    base: Experiment[None] = Experiment(
+        name="run", command="true", **_chosen(run, int(run.events()[-1].get("attempt", 1)))
+    )
+    for text in overrides:
+        name = text.partition("=")[0].partition(".")[0]
+        if name not in _CHANGEABLE:
+            raise ConfigError(
+                f"{text} is not for a retry, which is the same run again",
+                f"valid: {', '.join(_CHANGEABLE)}",
+                f"a new run with another config: lx clone {run.short_id} {text}",
+            )
+    asked = parse(overrides, base, {})
+    if set(asked.paths) - set(asked.fixed):
+        raise ConfigError("a retry takes one value each", f"several runs: lx clone {run.short_id} {overrides[0]}")
+    tree = to_tree(change(base, asked.fixed, Source("command line")))
+    return {name: tree[name] for name in {path.partition(".")[0] for path in asked.fixed}}
+
+
+def _chosen(run: RunDir, attempt: int) -> dict[str, Any]:
+    """How a run runs: its config, as further attempts have changed it."""
+    config = dict(run.config)
+    for event in run.events() if attempt > 1 else ():
+        config |= event.get("changes") or {}
+    found = {name: config[name] for name in _CHANGEABLE if config.get(name) is not None}
+    return found | {"resources": Resources(**(config.get("resources") or {}))}
+
+
 def make_job(run: RunDir, attempt: int, code: str | None, *, retried: Mapping[str, int] | None = None) -> Job:
     """The job of a run, as its directory describes it.
 
@@ -60,41 +103,41 @@ def make_job(run: RunDir, attempt: int, code: str | None, *, retried: Mapping[st
         StorageError: the directory is broken.
     """
     identity, config = run.identity, run.config
+    after = tuple(run.path.parent.parent / name for name in identity.get("after", ()))
     env = {
         "LX_RUN_DIR": str(run.path),
         "LX_RUN_ID": run.id,
         "LX_SWEEP": str(identity.get("sweep", run.id)),
         "LX_ATTEMPT": str(attempt),
+        **({"LX_UPSTREAM": os.pathsep.join(map(str, after))} if after else {}),
         **(environment({"hp": config["hp"]}) if config.get("hp") is not None else {}),
         **identity["env"],
     }
-    chosen = {name: config[name] for name in ("timeout", "stall", "grace", "retries", "backoff", "priority")
-              if config.get(name) is not None}  # fmt: skip
     return Job(
         run=run,
         command=tuple(identity["command"]),
         env=env,
         cwd=Path(identity["cwd"]),
-        resources=Resources(**(config.get("resources") or {})),
-        after=tuple(run.path.parent.parent / name for name in identity.get("after", ())),
+        after=after,
         retried=retried or {},
         attempt=attempt,
         code=code,
-        **chosen,
+        **_chosen(run, attempt),
     )
 
 
 Again = Callable[[int, str], bool]
-"""Whether a run of a sweep that has ended is queued again, by its number in the sweep and its state."""
+"""Whether a run of a sweep that does not run is to be done, by its number in the sweep and its state."""
 
 
-def reopen(sweep: SweepDir, again: Again | None = None) -> Work:
+def reopen(sweep: SweepDir, again: Again | None = None, changes: Mapping[str, dict[str, Any]] | None = None) -> Work:
     """What of a sweep is to be done. What runs is looked after; the ends of what nobody watched are in the ledger.
 
     Args:
         sweep: the sweep; this process becomes its dispatcher where it is not yet.
-        again: which runs that have ended are queued again, with the code as it is now; None: a killed dispatcher's
+        again: which runs that do not run are to be done, with the code as it is now; None: a killed dispatcher's
             work goes on, nothing else.
+        changes: what these have otherwise than their configs (see `changes_for`), by run id.
 
     Raises:
         LightexError: another dispatcher is at work on the sweep, or its runs cannot be written.
@@ -105,7 +148,7 @@ def reopen(sweep: SweepDir, again: Again | None = None) -> Work:
             f"watch it with: lx attach {sweep.id}",
             f"or end it first: lx stop {sweep.id}",
         )
-    opened = _Reopening(sweep)
+    opened = _Reopening(sweep, changes or {})
     work = Work()
     for number, run in enumerate(opened.runs):
         found = opened.look_at(run, number, again)
@@ -121,7 +164,8 @@ def reopen(sweep: SweepDir, again: Again | None = None) -> Work:
 class _Reopening:
     """What is known of a sweep while its runs are gone through."""
 
-    def __init__(self, sweep: SweepDir) -> None:
+    def __init__(self, sweep: SweepDir, changes: Mapping[str, dict[str, Any]]) -> None:
+        self.changes = changes
         self.sweep, self.runs, self.ledger = sweep, sweep.runs(), Ledger(sweep.ledger)
         self.engine = load_engine(str(self.runs[0].identity["engine"])) if self.runs else None
         self.claimed = {event.get("handle") for run in self.runs for event in run.events()}
@@ -141,17 +185,18 @@ class _Reopening:
                 end = certify(run, lost)
                 run.append_event({"time": time.time(), "attempt": attempt} | end.known())
                 state = end.state
+        if again and not again(number, state):
+            return state
         if state in ENDED:
-            if not again or not again(number, state):
-                return state
-            return self.queue_again(run, attempt)
+            return self.queue_again(run, attempt) if again else state
         self.take_code().link_into(run.path)
         return make_job(run, attempt, self.take_code().digest, retried=_retried(run))
 
     def queue_again(self, run: RunDir, attempt: int) -> Job:
         """A further attempt at a run that has ended, with the code as it is now."""
         self.take_code().link_into(run.path)
-        run.append_event({"time": time.time(), "state": QUEUED, "attempt": attempt + 1})
+        event = {"time": time.time(), "state": QUEUED, "attempt": attempt + 1}
+        run.append_event(event | ({"changes": changes} if (changes := self.changes.get(run.id)) else {}))
         return make_job(run, attempt + 1, self.take_code().digest)
 
     def take_code(self) -> snapshot.Snapshot:
@@ -242,7 +287,7 @@ def _do(sweep: SweepDir, queue: Queue, request: Mapping[str, Any]) -> None:
     if request.get("do") == "stop":
         queue.stop_runs(runs, str(request.get("reason")), bool(request.get("kill")))
     elif request.get("do") == "retry":
-        opened = _Reopening(sweep)
+        opened = _Reopening(sweep, request.get("changes") or {})
         for run in opened.runs:
             last = run.events()[-1]
             if runs and run.id in runs and last.get("state") in ENDED and last.get("state") != SUCCEEDED:
