@@ -254,7 +254,7 @@ def supervise(sweep: SweepDir, work: Work, rules: Rules, watch: Watcher) -> tupl
         watch=_requests(sweep, _feeding(work.all_jobs, watch)),
         adopted=work.adopted,
         ending=Ledger(sweep.ledger).ending,
-        paused=sweep.paused,
+        paused=lambda: sweep.paused,
     )
     with _stopping(queue.stop):
         try:
@@ -274,7 +274,6 @@ def _requests(sweep: SweepDir, watch: Watcher) -> Watcher:
             look_at = time.monotonic() + _REQUESTS
             for request in sweep.take_requests():
                 _do(sweep, queue, request)
-            queue.paused = sweep.paused
             if (waits := queue.waits_for or "") != told:
                 sweep.waits_for, told = waits, waits
         watch(queue, job, state)

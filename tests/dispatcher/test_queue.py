@@ -176,3 +176,96 @@ def test_python_of_a_venv_that_nobody_activated_is_found(monkeypatch, job):
     one = job("command -v python")
     run(one)
     assert one.run.output_file.read_text().strip() == os.path.join(os.path.dirname(sys.executable), "python")
+
+
+def test_a_failure_is_retried_with_growing_pauses_as_often_as_its_cause_may(job):
+    one = job('echo "try $LX_ATTEMPT"; exit 1', retries={"exit": 2}, backoff=0.1, env={"LX_ATTEMPT": "1"})
+    queue = run(one)
+    assert one.run.output_file.read_text() == "try 1\n--- attempt 2 ---\ntry 2\n--- attempt 3 ---\ntry 3\n"
+    assert dict(queue.ended) == {"FAILED": 1}
+    queued = [event for event in one.run.events() if event["state"] == "QUEUED"][1:]
+    assert [event["retried"] for event in queued] == [{"exit": 1}, {"exit": 2}]
+    pauses = [event["not_before"] - event["time"] for event in queued]
+    assert pauses == [pytest.approx(0.1), pytest.approx(0.2)]
+
+
+def test_another_cause_is_not_retried(job):
+    one = job("kill -9 $$", retries={"exit": 2}, backoff=0)
+    run(one)
+    assert one.run.events()[-1]["attempt"] == 1
+
+
+def test_a_run_that_says_nothing_any_more_is_stalled_and_one_that_logs_is_not(job, tmp_path):
+    silent = job("echo hi; exec sleep 60", 0, stall=0.5)
+    busy = job('for i in 1 2 3 4 5 6 7 8; do echo "{}" >> "$R"/records.jsonl; sleep 0.2; done', 1, stall=0.9)
+    busy = Job(**{**vars(busy), "env": {"R": str(busy.run.path)}})
+    run(silent, busy)
+    assert [job.run.events()[-1].get("cause") for job in (silent, busy)] == ["stalled", None]
+
+
+def test_what_comes_after_a_failure_is_cancelled_and_says_why(job):
+    first = job("exit 1", 0)
+    last = job("true", 1, after=(first.run.path,))
+    later = job("true", 2, after=(last.run.path,))
+    run(later, last, first)
+    assert [each.run.events()[-1].get("cause") for each in (first, last, later)] == ["exit", "upstream", "upstream"]
+    assert ends(last)[0][1] == "not started: 0, which it depends on, is FAILED"
+
+
+def test_it_stops_when_so_many_have_failed(job):
+    jobs = [job("exit 1", number) for number in range(6)]
+    queue = run(*jobs, max_failures=2, slots=1)
+    assert queue.ended == {"FAILED": 2, "CANCELLED": 4}
+
+
+def test_nothing_starts_in_a_pause(job):
+    pause = True
+    one = job("true")
+    queue = Queue([one], Engine(), "process", paused=lambda: pause)
+
+    def go_on():
+        nonlocal pause
+        time.sleep(0.5)
+        assert queue.waits_for == "the end of its pause (lx resume)"
+        pause = False
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    queue.run()
+    thread.join()
+    assert ends(one) == [("SUCCEEDED", None)]
+
+
+def test_a_run_whose_directory_is_removed_does_not_end_the_others(job):
+    gone, other = job('rm -r "$R"; sleep 0.3', 0), job("sleep 0.6", 1)
+    gone = Job(**{**vars(gone), "env": {"R": str(gone.run.path)}})
+    queue = run(gone, other)
+    assert dict(queue.ended) == {"LOST": 1, "SUCCEEDED": 1}
+    assert not gone.run.path.exists()
+
+
+def test_a_clock_that_is_set_back_ends_nothing_early_or_late(job, monkeypatch):
+    real = time.time
+    one, late = job("sleep 0.5", 0, timeout=30), job("exec sleep 60", 1, timeout=1.0)
+    began = real()
+    monkeypatch.setattr(time, "time", lambda: real() - 86400 * (real() > began + 0.3))
+    run(one, late)
+    assert [event.get("cause") for event in (one.run.events()[-1], late.run.events()[-1])] == [None, "timeout"]
+    assert one.run.events()[-1]["duration"] < 5
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "out of memory, CUDA: torch.Out"),
+        ("RuntimeError: CUDA error: out of memory", "out of memory, CUDA: RuntimeError"),
+        ("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 9 GiB", "out of memory, Python: numpy."),
+        ("terminate called after throwing an instance of 'std::bad_alloc'", "out of memory, Python: terminate"),
+        ("jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while", "out of memory, XLA: jax"),
+    ],
+)
+def test_those_who_run_out_of_memory_say_so_in_their_words(job, words, reason):
+    one = job(["sh", "-c", 'echo "$0"; exit 1', words])
+    run(one)
+    assert one.run.events()[-1]["cause"] == "oom"
+    assert ends(one)[0][1].startswith(reason)

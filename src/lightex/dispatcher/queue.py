@@ -104,7 +104,7 @@ class Queue:
         ending: asked about jobs that the engine has lost.
         running: what runs, by handle.
         ended: how many runs ended for good, by state.
-        paused: nothing new starts.
+        paused: tells whether nothing new may start; asked before each start.
     """
 
     jobs: Iterable[Job]
@@ -116,7 +116,7 @@ class Queue:
     ending: Ending = lambda _handle: JobState(LOST)
     running: dict[str, Running] = field(default_factory=dict, init=False)
     ended: Counter[str] = field(default_factory=Counter, init=False)
-    paused: bool = False
+    paused: Callable[[], bool] = lambda: False
     seconds_worked: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -199,7 +199,7 @@ class Queue:
     @property
     def waits_for(self) -> str | None:
         """What the first job in the queue waits for."""
-        if self.paused and self.backlog:
+        if self.paused() and self.backlog:
             return "the end of its pause (lx resume)"
         heads = self.backlog.heads()
         if not heads:
@@ -217,7 +217,7 @@ class Queue:
     def _start_what_fits(self) -> None:
         for job, reason in self.backlog.look():
             self._end(job, JobState(CANCELLED, "upstream", f"not started: {reason}"))
-        while not self.paused and (self.rules.slots is None or len(self.running) < self.rules.slots):
+        while not self.paused() and (self.rules.slots is None or len(self.running) < self.rules.slots):
             if not self.backlog and self.rules.source and (found := self.rules.source.next()):
                 self.backlog.add(found)
             if not (heads := self.backlog.heads()):

@@ -82,12 +82,12 @@ def _pending(run: RunDir, root: Root, summary: Summary, last: Record) -> Why:
     if not facts:
         own = _short_of(run)
         facts.append(f"waits for {own or sweep.waits_for or 'its turn'}")
-    if ahead and not own_reason(facts):
-        facts.append(f"{len(ahead)} of its sweep come before it; the first of them waits for {sweep.waits_for}")
+    if ahead and not _of_its_own(facts):
+        facts.append(f"before it in its sweep: {len(ahead)}; the first waits for {sweep.waits_for}")
     return Why(summary, None, facts, [], [*steps, f"lx ls {sweep.id}"])
 
 
-def own_reason(facts: list[str]) -> bool:
+def _of_its_own(facts: list[str]) -> bool:
     """Whether a run waits for something of its own, which those before it in the queue have no part in."""
     return any("depends on" in fact or "retry" in fact for fact in facts)
 
