@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import dispatch, logging, plan, sinks, startup
+from benchmarks import dispatch, logging, plan, queue, sinks, startup
 
-ALL = {"dispatch": dispatch, "logging": logging, "startup": startup, "plan": plan, "sinks": sinks}
+ALL = {"dispatch": dispatch, "queue": queue, "logging": logging, "startup": startup, "plan": plan, "sinks": sinks}
 
 for name in sys.argv[1:] or ALL:
     if name not in ALL:

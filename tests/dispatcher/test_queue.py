@@ -1,8 +1,10 @@
 """The queue with real processes."""
 
+import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -269,3 +271,21 @@ def test_those_who_run_out_of_memory_say_so_in_their_words(job, words, reason):
     run(one)
     assert one.run.events()[-1]["cause"] == "oom"
     assert ends(one)[0][1].startswith(reason)
+
+
+@pytest.fixture
+def memory_folder(tmp_path):
+    """A folder in memory, where there is one: disks take half a minute for a gigabyte."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as name:
+        yield Path(name)
+
+
+def test_a_gigabyte_of_output_is_kept_and_only_its_end_is_looked_at(memory_folder):
+    made = RunDir.create(memory_folder / "demo" / "id-0", {}, {}, {"state": "QUEUED"})
+    command = "head -c 1000000000 /dev/zero; echo; echo 'ValueError: the end'; exit 1"
+    one = Job(run=made, command=("sh", "-c", command), env={}, cwd=memory_folder, resources=Resources())
+    run(one)
+    assert made.output_file.stat().st_size > 1_000_000_000
+    assert ends(one) == [("FAILED", "exit code 1: ValueError: the end")]
+    assert len(json.dumps(made.events()[-1])) < 20_000

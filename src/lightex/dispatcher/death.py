@@ -18,6 +18,7 @@ LAST_LINES = 20
 """So many lines of the output a certificate holds."""
 
 _LINE = 500  # characters of a line that are kept
+_LINES_READ = 40
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b.*")
 
 # The words of those who run out of memory and tell so: CPython; NumPy; C++; PyTorch (CUDACachingAllocator.cpp); the
@@ -55,7 +56,7 @@ def certify(run: RunDir, seen: JobState, asked: tuple[str, str] | None = None) -
 
 
 def _explain(run: RunDir, seen: JobState, said: Record) -> JobState:
-    lines = run.last_output(65536)
+    lines = [line[:_LINE] for line in run.last_output(65536)[-_LINES_READ:]]  # patterns take long on long lines
     memory = _out_of_memory(lines)
     code = f"exit code {seen.exit_code}" if seen.signal is None else f"killed by {signal_name(seen.signal)}"
     if memory:
@@ -107,7 +108,7 @@ def _exception(lines: Sequence[str]) -> str | None:
 
 def _out_of_memory(lines: Sequence[str]) -> str | None:
     """Whose memory ran out and the words that say so, from the last lines of a run that failed."""
-    text = "\n".join(lines[-40:])
+    text = "\n".join(lines)
     for whose, pattern in _OUT_OF_MEMORY:
         if found := pattern.search(text):
             return f"{whose}: {found[0].strip()[:200]}"
