@@ -132,11 +132,11 @@ def test_killed_with_its_keeper_it_loses_nothing_and_resume_takes_up_what_runs(p
     assert (first["status"], second["status"]) == ("RUNNING", "QUEUED")
     assert "lx resume" in second["reason"]
     again = subprocess.Popen([*LX, "resume", "-j", "1"], stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: lx("ls", "--json").json[1]["reason"] is None)
-    (project / "go").touch()
+    with again.stdout:
+        assert "1 still run, 1 to run" in again.stdout.readline()
+        (project / "go").touch()
+        again.stdout.read()
     assert again.wait() == 0
-    assert "1 still run, 1 to run" in again.stdout.read()
-    again.stdout.close()
     assert {run["status"] for run in lx("ls", "--json").json} == {"SUCCEEDED"}
     assert (project / "started").read_text().split() == ["1.0", "2.0"]
 
