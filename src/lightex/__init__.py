@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from lightex.mulogger.run import Run
     from lightex.mulogger.start import MultiLogger, start_run
     from lightex.namedconf.layers import replace
-    from lightex.namedconf.sweep import choice, grid, integers, loguniform, sample, sweep, uniform, zipped
+    from lightex.namedconf.search import search
+    from lightex.namedconf.space import choice, integers, loguniform, uniform
+    from lightex.namedconf.sweep import grid, sample, sweep, zipped
 
 __version__ = "0.1.0"
 
@@ -28,16 +30,9 @@ _HOME = {
     "lightex.mulogger.models": ("load_model",),
     "lightex.mulogger.start": ("MultiLogger", "start_run"),
     "lightex.namedconf.layers": ("replace",),
-    "lightex.namedconf.sweep": (
-        "choice",
-        "grid",
-        "integers",
-        "loguniform",
-        "sample",
-        "sweep",
-        "uniform",
-        "zipped",
-    ),
+    "lightex.namedconf.search": ("search",),
+    "lightex.namedconf.space": ("choice", "integers", "loguniform", "uniform"),
+    "lightex.namedconf.sweep": ("grid", "sample", "sweep", "zipped"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -62,6 +57,7 @@ __all__ = [
     "read_run",
     "replace",
     "sample",
+    "search",
     "start_run",
     "sweep",
     "uniform",

@@ -21,7 +21,8 @@ from lightex.namedconf.fingerprint import fingerprint
 from lightex.namedconf.quick import parse
 from lightex.namedconf.registry import Named, Registry
 from lightex.namedconf.resolve import Expansion, expand
-from lightex.namedconf.sweep import Sweep
+from lightex.namedconf.search import Search
+from lightex.namedconf.space import plain
 from lightex.namedconf.template import render, render_text
 from lightex.namedconf.tree import to_tree
 from lightex.supervision import load_engine
@@ -45,7 +46,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """All experiments of one `lx run`, checked."""
+    """All experiments of one `lx run`, checked; of a search, its base."""
 
     name: str
     expansion: Expansion
@@ -54,13 +55,18 @@ class Plan:
     experiments: list[Planned]
 
     @property
+    def search(self) -> Search | None:
+        """What chooses the experiments as they go, around the one in `experiments`; None: they are all there."""
+        return self.expansion.search
+
+    @property
     def engine(self) -> str:
         """The name of the engine."""
         return self.experiments[0].config.engine
 
     def without(self, fingerprints: set[str]) -> Plan:
         """The plan less the experiments with these fingerprints."""
-        left = [planned for planned in self.experiments if planned.fingerprint not in fingerprints]
+        left = [item for item in self.experiments if item.fingerprint not in fingerprints]
         return replace(self, experiments=left)
 
 
@@ -89,8 +95,7 @@ def plan_clone(registry: Registry, run: RunDir, overrides: Sequence[str]) -> Pla
             f"run {run.short_id} was submitted from Python, where its classes are", "submit it there again"
         )
     named = registry.get(str(reference))
-    like = named.value.parts[0][0] if isinstance(named.value, Sweep) else named.value
-    config = from_tree(run.config, like, str(run.config_file))
+    config = from_tree(run.config, named.base, str(run.config_file))
     return _plan(replace(named, value=config), registry, overrides)
 
 
@@ -98,12 +103,14 @@ def _plan(
     named: Named, registry: Registry, overrides: Sequence[str], samples: int | None = None, seed: int = 0
 ) -> Plan:
     expansion = expand(named, overrides, registry, samples=samples, seed=seed)
-    planned = [_planned(point.config, point.varied, registry.folder) for point in expansion.points]
-    _check_distinct(planned)
-    engines = {item.config.engine for item in planned}
+    if expansion.search:
+        _check_search(expansion.search)
+    experiments = [planned(point.config, point.varied, registry.folder) for point in expansion.points]
+    _check_distinct(experiments)
+    engines = {item.config.engine for item in experiments}
     if len(engines) > 1:
         raise ConfigError(f"a sweep runs on one engine, this one names {', '.join(sorted(engines))}")
-    plan = Plan(expansion.name, expansion, registry.folder, tuple(overrides), planned)
+    plan = Plan(expansion.name, expansion, registry.folder, tuple(overrides), experiments)
     _check_possible(plan)
     return plan
 
@@ -148,7 +155,17 @@ def succeeded_before(plan: Plan, root: Root) -> set[str]:
     return found
 
 
-def _planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) -> Planned:
+def planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) -> Planned:
+    """An experiment, checked.
+
+    Args:
+        config: what it is.
+        varied: what it has of its own, by path.
+        project: the folder that its paths are relative to.
+
+    Raises:
+        ConfigError: its name, its command or an environment variable is not valid.
+    """
     if not _NAME.fullmatch(config.name):
         raise ConfigError(f"name: {config.name!r} cannot name a folder", "use letters, digits, '.', '_' and '-'")
     if (config.command is None) == (config.target is None):
@@ -174,7 +191,7 @@ def _planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) 
     return Planned(
         config=config,
         tree=tree,
-        varied={name: _plain(value) for name, value in varied.items()},
+        varied={name: jsonable(plain(value)) for name, value in varied.items()},
         fingerprint=fingerprint(config, tree),
         command=command,
         env={name: render_text(text, context) for name, text in config.env.items()},
@@ -182,17 +199,23 @@ def _planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) 
     )
 
 
-def _plain(value: Any) -> Any:
-    return jsonable(to_tree(value) if hasattr(value, "__dataclass_fields__") else value)
+def _check_search(search: Search) -> None:
+    if not search.base.metric:
+        raise ConfigError(
+            "a search needs to know what is good", 'give its base a metric="val.acc" (that its runs log) and mode="max"'
+        )
+    from lightex.study import check
+
+    check(search)
 
 
-def _check_distinct(planned: Sequence[Planned]) -> None:
+def _check_distinct(experiments: Sequence[Planned]) -> None:
     seen: dict[str, int] = {}
-    for number, item in enumerate(planned, start=1):
+    for number, item in enumerate(experiments, start=1):
         first = seen.setdefault(item.fingerprint, number)
         if first != number:
             raise ConfigError(
-                f"experiments {first} and {number} of {len(planned)} are equal: {item.varied}",
+                f"experiments {first} and {number} of {len(experiments)} are equal: {item.varied}",
                 "the same config twice gives the same result: take one out, or vary a seed (hp.seed=0,1)",
             )
 

@@ -14,12 +14,13 @@ from lightex.core.root import Root, SweepDir, run_id
 from lightex.core.rundir import QUEUED, RunDir
 from lightex.dispatcher.job import Job
 from lightex.experiment import Plan, Planned, dependencies
+from lightex.namedconf.search import Search
 from lightex.storage import snapshot
 from lightex.supervision import Work, make_job
 
 
 def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDir, Work]:
-    """Write a plan down as a sweep of queued runs: all of it, or nothing.
+    """Write a plan down as a sweep of queued runs, all of it or nothing; a search's runs come later.
 
     Raises:
         ConfigError: what a run depends on does not exist.
@@ -31,6 +32,8 @@ def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDi
     jobs: list[Job] = []
     try:
         sweep.claim()
+        if plan.search:
+            return sweep, Work()
         code = snapshot.take(plan.project, sweep.path)
         shared, created = identity_of_all(sweep, code), float(sweep.about["created"])
         width = max(3, len(str(len(plan.experiments) - 1)))
@@ -62,11 +65,18 @@ def about(plan: Plan, command_line: Sequence[str]) -> dict[str, Any]:
         "command_line": list(command_line),
         "project": str(plan.project),
         "experiments": sorted({item.config.name for item in plan.experiments}),
-        "total": len(plan.experiments),
+        "total": plan.search.trials if plan.search else len(plan.experiments),
+        "search": _method(plan.search) if plan.search else None,
         "host": host(),
         "user": user(),
         "created": time.time(),
     }
+
+
+def _method(search: Search) -> dict[str, Any]:
+    space = {path: drawn.text for path, drawn in search.space.items()}
+    kept = ("trials", "sampler", "sampler_options", "pruner", "pruner_options", "seed")
+    return {"space": space} | {name: getattr(search, name) for name in kept}
 
 
 def identity_of_all(sweep: SweepDir, code: snapshot.Snapshot) -> dict[str, Any]:

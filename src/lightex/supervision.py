@@ -15,7 +15,7 @@ from typing import Any
 from lightex.core import plugins
 from lightex.core.errors import ConfigError, LightexError
 from lightex.core.root import SweepDir
-from lightex.core.rundir import ENDED, LOST, QUEUED, RUNNING, SUBMITTED, SUCCEEDED, RunDir
+from lightex.core.rundir import CANCELLED, ENDED, LOST, QUEUED, RUNNING, SUBMITTED, SUCCEEDED, RunDir
 from lightex.core.taxonomy import Experiment, Resources
 from lightex.dispatcher.death import certify
 from lightex.dispatcher.engine import Engine, JobState
@@ -27,6 +27,9 @@ from lightex.namedconf.layers import Source, change
 from lightex.namedconf.overrides import parse
 from lightex.namedconf.tree import to_tree
 from lightex.storage import snapshot
+
+PRUNED = "PRUNED"
+"""What `Work.left` calls runs that a search gave up: they are cancelled, but nobody wants them again."""
 
 _REQUESTS = 0.2  # seconds between two looks for requests
 _CUT_OFF_LOOKS = 10  # for a job whose submission was cut off, 50 ms apart
@@ -130,7 +133,12 @@ Again = Callable[[int, str], bool]
 """Whether a run of a sweep that does not run is to be done, by its number in the sweep and its state."""
 
 
-def reopen(sweep: SweepDir, again: Again | None = None, changes: Mapping[str, dict[str, Any]] | None = None) -> Work:
+def reopen(
+    sweep: SweepDir,
+    again: Again | None = None,
+    changes: Mapping[str, dict[str, Any]] | None = None,
+    pruned_too: bool = False,
+) -> Work:
     """What of a sweep is to be done. What runs is looked after; the ends of what nobody watched are in the ledger.
 
     Args:
@@ -138,6 +146,7 @@ def reopen(sweep: SweepDir, again: Again | None = None, changes: Mapping[str, di
         again: which runs that do not run are to be done, with the code as it is now; None: a killed dispatcher's
             work goes on, nothing else.
         changes: what these have otherwise than their configs (see `changes_for`), by run id.
+        pruned_too: whether `again` is asked about runs that a search gave up.
 
     Raises:
         LightexError: another dispatcher is at work on the sweep, or its runs cannot be written.
@@ -148,7 +157,7 @@ def reopen(sweep: SweepDir, again: Again | None = None, changes: Mapping[str, di
             f"watch it with: lx attach {sweep.id}",
             f"or end it first: lx stop {sweep.id}",
         )
-    opened = _Reopening(sweep, changes or {})
+    opened = _Reopening(sweep, changes or {}, pruned_too)
     work = Work()
     for number, run in enumerate(opened.runs):
         found = opened.look_at(run, number, again)
@@ -164,10 +173,10 @@ def reopen(sweep: SweepDir, again: Again | None = None, changes: Mapping[str, di
 class _Reopening:
     """What is known of a sweep while its runs are gone through."""
 
-    def __init__(self, sweep: SweepDir, changes: Mapping[str, dict[str, Any]]) -> None:
-        self.changes = changes
+    def __init__(self, sweep: SweepDir, changes: Mapping[str, dict[str, Any]], pruned_too: bool = False) -> None:
+        self.changes, self.pruned_too = changes, pruned_too
         self.sweep, self.runs, self.ledger = sweep, sweep.runs(), Ledger(sweep.ledger)
-        self.engine = load_engine(str(self.runs[0].identity["engine"])) if self.runs else None
+        self.engine = load_engine(str(sweep.about["engine"]))
         self.claimed = {event.get("handle") for run in self.runs for event in run.events()}
         self._code: snapshot.Snapshot | None = None
 
@@ -185,8 +194,9 @@ class _Reopening:
                 end = certify(run, lost)
                 run.append_event({"time": time.time(), "attempt": attempt} | end.known())
                 state = end.state
-        if again and not again(number, state):
-            return state
+        pruned = state == CANCELLED and last.get("cause") == "pruned"
+        if (again and not again(number, state)) or (pruned and not self.pruned_too):
+            return PRUNED if pruned else state
         if state in ENDED:
             return self.queue_again(run, attempt) if again else state
         self.take_code().link_into(run.path)
@@ -206,7 +216,7 @@ class _Reopening:
 
     def _lost(self, adopted: Adopted) -> JobState | None:
         """What there is to say of a job that is gone and not in the ledger; None: it runs, or its end is known."""
-        state = self.engine.poll([adopted.handle], 0).get(adopted.handle) if self.engine else None
+        state = self.engine.poll([adopted.handle], 0).get(adopted.handle)
         return state if state and state.state == LOST and not self.ledger.told(adopted.handle) else None
 
     def _adopt(self, job: Job, last: Mapping[str, Any]) -> Adopted | None:
@@ -219,7 +229,7 @@ class _Reopening:
             return Adopted(job, last["handle"], float(last["time"]), tuple(last.get("gpus") or ()))
         found: tuple[str, Mapping[str, Any]] | None = None
         for _ in range(_CUT_OFF_LOOKS):  # it may be about to start its command, or about to be collected by the keeper
-            found = self.engine.find(job) if self.engine else None
+            found = self.engine.find(job)
             if not found and (handle := self.ledger.cut_off(float(last.get("time", 0.0)), self.claimed)):
                 found = handle, {}
             if found:
@@ -245,13 +255,13 @@ def supervise(sweep: SweepDir, work: Work, rules: Rules, watch: Watcher) -> tupl
     Returns:
         How many runs ended in which state, and why it was stopped if it was.
     """
-    name = str(work.all_jobs[0].run.identity["engine"])
+    name = str(sweep.about["engine"])
     queue = Queue(
         work.jobs,
         load_engine(name),
         name,
         rules=rules,
-        watch=_requests(sweep, _feeding(work.all_jobs, watch)),
+        watch=_requests(sweep, _feeding(watch)),
         adopted=work.adopted,
         ending=Ledger(sweep.ledger).ending,
         paused=lambda: sweep.paused,
@@ -293,23 +303,24 @@ def _do(sweep: SweepDir, queue: Queue, request: Mapping[str, Any]) -> None:
                 queue.add(opened.queue_again(run, int(last.get("attempt", 1))))
 
 
-def _feeding(jobs: Sequence[Job], watch: Watcher) -> Watcher:
-    """A watcher that has the loggers of the config fed as well, and looks after their feeder."""
-    if not any(job.run.config.get("loggers") for job in jobs):
-        return watch
-    from lightex.mulogger import feeder
-    from lightex.mulogger.start import configured
-
+def _feeding(watch: Watcher) -> Watcher:
+    """A watcher that has the loggers of the configs fed as well, and looks after their feeder."""
     fed: dict[str, RunDir] = {}
     look_at = 0.0
 
     def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
         nonlocal look_at
-        if job and state and state.state == RUNNING and feeder.connect(job.run, configured(job.run)):
-            fed[job.run.id] = job.run
+        if job and state and state.state == RUNNING and job.run.config.get("loggers"):
+            from lightex.mulogger import feeder
+            from lightex.mulogger.start import configured
+
+            if feeder.connect(job.run, configured(job.run)):
+                fed[job.run.id] = job.run
         elif job and state and state.state in ENDED:
             fed.pop(job.run.id, None)
         elif fed and time.monotonic() > look_at:
+            from lightex.mulogger import feeder
+
             look_at = time.monotonic() + _LOOK
             for run in fed.values():
                 feeder.look_after(run)

@@ -12,7 +12,6 @@ from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Experiment
 from lightex.namedconf.check import from_tree
 from lightex.namedconf.registry import Registry
-from lightex.namedconf.sweep import Sweep
 
 
 def call(target: str) -> None:
@@ -29,8 +28,7 @@ def call(target: str) -> None:
     run = RunDir(os.environ["LX_RUN_DIR"])
     registry = Registry.load(Path.cwd(), Experiment)
     named = registry.get(str(run.identity["config_reference"]))
-    like = named.value.parts[0][0] if isinstance(named.value, Sweep) else named.value
-    config: Experiment[object] = from_tree(run.config, like, str(run.config_file))
+    config: Experiment[object] = from_tree(run.config, named.base, str(run.config_file))
     sys.path.insert(0, str(Path.cwd()))
     function = getattr(importlib.import_module(module_name), name, None)
     if not callable(function):

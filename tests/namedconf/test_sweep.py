@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lightex.core.errors import ConfigError
 from lightex.namedconf.layers import replace
-from lightex.namedconf.sweep import grid, integers, loguniform, points, sample, sweep, uniform, zipped
+from lightex.namedconf.space import integers, loguniform, uniform
+from lightex.namedconf.sweep import grid, points, sample, sweep, zipped
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def test_samples_are_the_same_for_the_same_seed_on_every_python():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: grid({"a": []}), "a: there are no values to sweep over"),
+        (lambda: grid({"a": []}), "a: there are no values to choose from"),
         (lambda: grid({"a": "abc"}), "a: the values of a sweep are a list, got 'abc'"),
         (lambda: grid({"a": 3}), "a: the values of a sweep are a list, got 3"),
         (lambda: grid({"a": uniform(0, 1)}), "a: uniform(0, 1) is drawn from"),

@@ -12,12 +12,12 @@ import click
 # command -> its one-line help; here, because `lx --help` must not import the commands
 COMMANDS = {
     "init": "Write a first lxconfig.py, from a script's own arguments if one is named.",
-    "configs": "List the named configs, sweeps and parts.",
+    "configs": "List the named configs, sweeps, searches and parts.",
     "show": "Show a config with its overrides, or the config of a run.",
     "diff": "Show in what two configs or runs differ.",
     "schema": "Print the JSON Schema of a config.",
     "plan": "Show every experiment that a run would start, and start nothing.",
-    "run": "Run a config or a sweep on this machine's resources.",
+    "run": "Run a config, a sweep or a search on this machine's resources.",
     "resume": "Run what of a sweep has not succeeded.",
     "retry": "Run some runs once more.",
     "clone": "Start a run with the config of another one, changed.",

@@ -10,7 +10,7 @@ import click
 from lightex.cli.output import COLOURS, paint
 from lightex.core.naming import label
 from lightex.core.root import Root, SweepDir
-from lightex.core.rundir import ENDED, SUCCEEDED, RunDir
+from lightex.core.rundir import ENDED, RunDir
 
 _LOOK = 0.2  # seconds between two looks
 
@@ -29,29 +29,38 @@ def command(root: str | None, sweep: str | None) -> int:
 
 
 def _follow(sweep: SweepDir) -> int:
+    total, searched = int(sweep.about["total"]), bool(sweep.about.get("search"))
     runs = sweep.runs()
     open_runs = {run.id: run for run in runs}
     ended: Counter[str] = Counter()
     while True:
         supervised = sweep.supervised  # asked first: what it wrote before it left is then seen
+        if searched:
+            known = {run.id for run in runs}
+            runs = sweep.runs()
+            open_runs |= {run.id: run for run in runs if run.id not in known}
         for run in list(open_runs.values()):
             last = run.events()[-1]
             if last.get("state") in ENDED:
                 del open_runs[run.id]
-                ended[str(last["state"])] += 1
-                _line(run, str(last["state"]), last.get("reason"), sum(ended.values()), len(runs))
+                ended["given up" if last.get("cause") == "pruned" else str(last["state"]).lower()] += 1
+                _line(run, str(last["state"]), last.get("reason"), sum(ended.values()), total)
         if not supervised:
             break
         time.sleep(_LOOK)
-    counts = ", ".join(f"{count} {state.lower()}" for state, count in ended.items())
+    counts = ", ".join(f"{count} {state}" for state, count in ended.items())
     click.echo(f"{counts or 'nothing has ended'}. Next: lx compare {sweep.id}" + _rest(sweep, len(open_runs), ended))
-    return 0 if ended[SUCCEEDED] == len(runs) else 1
+    return 0 if _well(ended) == len(runs) else 1
 
 
 def _rest(sweep: SweepDir, open_runs: int, ended: Counter[str]) -> str:
     if open_runs:
         return f" · lx resume {sweep.id}  (nothing is at work on {open_runs} of its runs)"
-    return f" · lx resume {sweep.id}" if ended.total() != ended[SUCCEEDED] else ""
+    return f" · lx resume {sweep.id}" if ended.total() != _well(ended) else ""
+
+
+def _well(ended: Counter[str]) -> int:
+    return ended["succeeded"] + ended["given up"]
 
 
 def _line(run: RunDir, state: str, reason: str | None, count: int, total: int) -> None:

@@ -7,13 +7,14 @@ import click
 from lightex.cli.options import load_registry
 from lightex.cli.output import print_json, print_table
 from lightex.namedconf.registry import Named
+from lightex.namedconf.search import Search
 from lightex.namedconf.sweep import Sweep
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
 def command(as_json: bool) -> None:
-    """List what has a name in lxconfig: configs, sweeps, and parts that can be put into a config."""
+    """List what has a name in lxconfig: configs, sweeps, searches, and parts that can be put into a config."""
     found = load_registry().names()
     if as_json:
         print_json([{"name": n.name, "kind": n.kind, "about": _about(n), "source": n.source.where} for n in found])
@@ -27,6 +28,8 @@ def _about(named: Named) -> str:
     value = named.value
     if isinstance(value, Sweep):
         return f"{len(value)} experiments: {value.formula}"
+    if isinstance(value, Search):
+        return f"{value.trials} trials {value.formula}: {', '.join(value.space)}"
     if named.kind == "part":
         return str(value)
     command = value.command or f"target {value.target}"

@@ -22,7 +22,7 @@ def command(
     registry = load_registry()
     plan = plan_from(registry, name, overrides, choices)
     folder = Root.locate(root, registry.folder)
-    before = succeeded_before(plan, folder)
+    before = succeeded_before(plan, folder) if not plan.search else set()
     if as_json:
         print_json(
             [

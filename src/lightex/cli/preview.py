@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 
 def preview(plan: Plan, root: Root, before: Collection[str], width: int) -> list[str]:
     """The lines of `lx plan`: how many, what varies, what each is, what has succeeded before, where it goes."""
-    total = len(plan.experiments)
+    search = plan.search
+    total = search.trials if search else len(plan.experiments)
     first = plan.experiments[0]
     axes = plan.expansion.axes
     sizes = plan.expansion.points.formula
     lines = [f"{plan.name}: {total} experiment{'s' * (total != 1)}" + (f" = {sizes}" if sizes else "")]
+    if search:
+        lines[0] += f", {search.formula}"
+        drawn = [f"{path}  {each.text}    {search.source.where}" for path, each in search.space.items()]
+        lines += [_row("searches", text, width) for text in drawn]
+        lines.append(_row("wants", f"the {first.config.mode} of {first.config.metric}", width))
     for axis in axes:
         room = max(width, 40) - len(axis.source.where) - 18
         values = cut(f"{', '.join(axis.paths)}  {axis.describe()}", room)
@@ -59,7 +65,7 @@ def at_once(plan: Plan) -> str:
     if capacity is None:
         return "as many at once as it has room for"
     board, count = Board(capacity, ()), 0
-    for item in plan.experiments:
+    for item in plan.experiments * (plan.search.trials if plan.search else 1):
         wish = Entry.wish(item.config.resources)
         if short_of := board.short_of(wish):
             scarce = short_of.partition(" (")[0].removeprefix("a ")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lightex.cli.output import COLOURS, paint
-from lightex.core.naming import short_names, show
+from lightex.core.naming import label, short_names, show
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, SUCCEEDED
 from lightex.core.summary import latest_metrics
 from lightex.core.units import format_duration
@@ -29,10 +29,18 @@ _RUNNING_SHOWN = 12
 
 
 class Progress:
-    """Watches a queue. Use as a context manager; `conclude` says how it ended."""
+    """Watches a queue. Use as a context manager; `conclude` says how it ended.
 
-    def __init__(self, name: str, sweep: str, total: int, labels: Mapping[str, str]) -> None:
-        self.name, self.sweep, self.total, self.labels = name, sweep, total, labels
+    Args:
+        name: of the config.
+        sweep: its id.
+        total: how many experiments there will be.
+        news: more to tell, such as what is best so far.
+    """
+
+    def __init__(self, name: str, sweep: str, total: int, news: Callable[[], str] = str) -> None:
+        self.name, self.sweep, self.total, self.news = name, sweep, total, news
+        self.pruned = 0
         self.began = time.time()
         self.failures: deque[tuple[Job, JobState]] = deque(maxlen=_FAILURES_SHOWN)
         self._stopping = False
@@ -65,6 +73,7 @@ class Progress:
         if job and state and state.state == QUEUED:
             self._say(f"{'':>9}  {paint('QUEUED   ')}  {job.run.short_id}  {state.reason}")
         if job and state and state.state in ENDED:
+            self.pruned += state.cause == "pruned"
             if state.state in (FAILED, LOST):
                 self.failures.append((job, state))
             if not (state.state == CANCELLED and self._stopping):
@@ -78,24 +87,28 @@ class Progress:
         failed = ended[FAILED] + ended[LOST]
         parts = [paint(f"{ended[SUCCEEDED]} succeeded", "green" if ended[SUCCEEDED] else None)]
         parts += [paint(f"{failed} failed", "red")] if failed else []
-        parts += [paint(f"{ended[CANCELLED]} cancelled", "yellow")] if ended[CANCELLED] else []
+        parts += [f"{self.pruned} given up"] if self.pruned else []
+        cancelled = ended[CANCELLED] - self.pruned
+        parts += [paint(f"{cancelled} cancelled", "yellow")] if cancelled else []
         steps = [f"lx compare {self.sweep}"] if ended[SUCCEEDED] else []
-        steps += [f"lx logs {self.failures[-1][0].run.short_id}"] if self.failures else []
-        steps += [f"lx resume {self.sweep}"] if failed or ended[CANCELLED] else []
+        steps += [f"lx why {self.failures[-1][0].run.short_id}"] if self.failures else []
+        steps += [f"lx resume {self.sweep}"] if failed or cancelled else []
         took = format_duration(time.time() - self.began)
+        if news := self.news():
+            click.echo(news)
         click.echo(f"{', '.join(parts)} in {took}. Next: {' · '.join(steps)}")
         if stopped == "Ctrl-C":
             return 130
-        return 0 if ended[SUCCEEDED] == self.total else 1
+        return 0 if ended[SUCCEEDED] + self.pruned == self.total else 1
 
     def _ended(self, queue: Queue, job: Job, state: JobState) -> None:
         count = f"{sum(queue.ended.values())}/{self.total}"
-        took = f"  {self.labels.get(job.run.id, '')}"
-        reason = f"  {state.reason}  (lx logs {job.run.short_id})" if state.reason else ""
+        reason = f"  {state.reason}" if state.reason else ""
+        reason += f"  (lx why {job.run.short_id})" if state.state in (FAILED, LOST) else ""
         if self._live and state.state == SUCCEEDED:
             return
         name = paint(f"{state.state:<9}", COLOURS.get(state.state))
-        self._say(f"{count:>9}  {name}  {job.run.short_id}{took}{reason}")
+        self._say(f"{count:>9}  {name}  {job.run.short_id}  {_label(job)}{reason}")
 
     def _say(self, text: str, err: bool = False) -> None:
         if self._live:
@@ -113,12 +126,12 @@ class Progress:
         entries = list(queue.running.values())
         for entry in entries[:_RUNNING_SHOWN]:
             run = entry.job.run
-            since = format_duration(time.time() - entry.since)
+            since = format_duration(time.monotonic() - entry.since)
             metrics = latest_metrics(run)
             names = short_names(metrics)
             shown = "  ".join(f"{names[key]} {show(value)}" for key, value in list(metrics.items())[:4])
             doing = paint(f"{'ENDING' if entry.ending else entry.state:<9}", COLOURS[RUNNING])
-            lines.append(f"  {doing}  {run.short_id}  {self.labels.get(run.id, '')}  {since}  {shown}")
+            lines.append(f"  {doing}  {run.short_id}  {_label(entry.job)}  {since}  {shown}")
         if len(entries) > _RUNNING_SHOWN:
             lines.append(f"             and {len(entries) - _RUNNING_SHOWN} more")
         if queue.waiting:
@@ -136,7 +149,12 @@ class Progress:
         parts += [f"{len(queue.running)} running"] if queue.running else []
         if done and (queue.running or queue.waiting):
             each = queue.seconds_worked / done
-            worked = sum(min(each, time.time() - entry.since) for entry in queue.running.values())
+            worked = sum(min(each, time.monotonic() - entry.since) for entry in queue.running.values())
             left = (each * (self.total - done) - worked) / max(1, len(queue.running))
             parts.append(f"left {format_duration(max(0.0, left))}")
+        parts += [news] if (news := self.news()) else []
         return "   ".join(parts)
+
+
+def _label(job: Job) -> str:
+    return label(job.run.identity.get("varied") or {})

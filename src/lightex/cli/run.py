@@ -32,7 +32,7 @@ def command(
     sync_wait: float,
     **choices: object,
 ) -> int:
-    """Run a config or a sweep, as many at once as this machine's resources allow, and record everything.
+    """Run a config, a sweep or a search, as many at once as this machine's resources allow, and record everything.
 
     \b
     lx run grid -j 2                 a named sweep, two at once
@@ -42,7 +42,7 @@ def command(
     registry = load_registry()
     plan = plan_from(registry, name, overrides, choices)
     folder = Root.locate(root, registry.folder)
-    before = succeeded_before(plan, folder)
+    before = succeeded_before(plan, folder) if not plan.search else set()
     if before and needed:
         plan = plan.without(before)
         click.echo(f"{len(before)} succeeded before with the same config and are left out")

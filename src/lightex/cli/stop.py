@@ -35,7 +35,8 @@ def command(root: str | None, which: tuple[str, ...], kill: bool) -> None:
         if not sweep.supervised:
             raise LightexError(f"nothing is at work on sweep {sweep_id}", f"lx resume {sweep_id} takes it up again")
         open_runs = [run.id for run in sweep.runs() if run.events()[-1].get("state") not in ENDED]
-        everything = {run.id for run in runs} == set(open_runs)
+        named = any(sweep_id.startswith(prefix) for prefix in which)
+        everything = named and {run.id for run in runs} == set(open_runs)  # more trials of a search may yet come
         ids = None if everything else [run.id for run in runs]
         sweep.request({"do": "stop", "runs": ids, "reason": f"lx stop by {user()}", "kill": kill})
     waiting = [run for runs in by_sweep.values() for run in runs]

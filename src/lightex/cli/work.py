@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,12 +13,14 @@ from lightex.cli.loggers import settle
 from lightex.cli.output import print_error
 from lightex.cli.progress import Progress
 from lightex.core.errors import LightexError
-from lightex.core.naming import label
 from lightex.core.root import SweepDir
 from lightex.core.rundir import SUCCEEDED
 from lightex.dispatcher.keeper import keep
 from lightex.dispatcher.queue import Rules
-from lightex.supervision import Work, reopen, supervise
+from lightex.supervision import PRUNED, Work, reopen, supervise
+
+if TYPE_CHECKING:
+    from lightex.searching import Trials
 
 
 def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, detach: bool) -> int:
@@ -44,7 +48,7 @@ def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, de
         finally:
             os._exit(code)
     sweep.release()
-    count = len(work.all_jobs)
+    count = len(work.all_jobs) or int(sweep.about["total"])  # of a search, none is there yet
     name = sweep.about.get("config_name")
     click.echo(f"{name}  {sweep.id}  {count} experiment{'s' * (count != 1)}, detached from this terminal")
     click.echo(f"Next: lx attach {sweep.id} · lx stop {sweep.id} · lx ls {sweep.id}")
@@ -52,16 +56,31 @@ def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, de
 
 
 def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float) -> int:
-    jobs = work.all_jobs
-    others = sum(work.left.values()) - work.left[SUCCEEDED]
-    if not jobs:
+    others = work.left.total() - work.left[SUCCEEDED] - work.left[PRUNED]
+    trials = _trials(sweep)
+    total = len(work.all_jobs) + (trials.left if trials else 0)
+    if not total:
         return 1 if others else 0
-    labels = {job.run.id: label(job.run.identity.get("varied") or {}) for job in jobs}
-    with Progress(str(sweep.about.get("config_name")), sweep.id, len(jobs), labels) as progress:
-        ended, stopped = supervise(sweep, work, rules, progress)
+    news = (lambda: trials.news) if trials else str
+    with Progress(str(sweep.about.get("config_name")), sweep.id, total, news) as progress:
+        watch = trials.watch(progress) if trials else progress
+        ended, stopped = supervise(sweep, work, replace(rules, source=trials), watch)
     code = progress.conclude(ended, stopped)
-    settle([job.run for job in jobs], sync_wait, sweep.id)
+    if trials and trials.silent:
+        click.echo(f"warning: {trials.silent} runs succeeded without logging {trials.metric}", err=True)
+    if trials and trials.stuck:
+        print_error(trials.stuck)
+        code = trials.stuck.exit_code
+    settle(sweep.runs() if trials else [job.run for job in work.all_jobs], sync_wait, sweep.id)
     return code or (1 if others else 0)
+
+
+def _trials(sweep: SweepDir) -> Trials | None:
+    if not sweep.about.get("search"):
+        return None
+    from lightex.searching import Trials
+
+    return Trials.of(sweep)
 
 
 def _guarded(function: Callable[[], int]) -> int:

@@ -218,9 +218,11 @@ class Queue:
         for job, reason in self.backlog.look():
             self._end(job, JobState(CANCELLED, "upstream", f"not started: {reason}"))
         while not self.paused() and (self.rules.slots is None or len(self.running) < self.rules.slots):
-            if not self.backlog and self.rules.source and (found := self.rules.source.next()):
+            heads = self.backlog.heads()
+            if not heads and self.rules.source and (found := self.rules.source.next()):
                 self.backlog.add(found)
-            if not (heads := self.backlog.heads()):
+                heads = self.backlog.heads()
+            if not heads:
                 return
             first = self.leases.lease(heads) if self.leases else heads[0]
             if not first:

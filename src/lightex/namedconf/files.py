@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import keyword
 import tomllib
 from collections.abc import Mapping
@@ -12,22 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from lightex.core.errors import ConfigError
+from lightex.core.errors import ConfigError, did_you_mean
 from lightex.namedconf.classes import is_config, members, shown_path, slots, tags
 from lightex.namedconf.layers import Source, change, locate, remember
-from lightex.namedconf.sweep import (
-    NOTHING,
-    Points,
-    Sweep,
-    grid,
-    integers,
-    loguniform,
-    points,
-    sample,
-    sweep,
-    uniform,
-    zipped,
-)  # fmt: skip
+from lightex.namedconf.search import Search, search
+from lightex.namedconf.space import integers, loguniform, uniform
+from lightex.namedconf.sweep import NOTHING, Points, Sweep, grid, points, sample, sweep, zipped
 
 if TYPE_CHECKING:
     from lightex.namedconf.registry import Named, Registry
@@ -56,7 +47,7 @@ def load(file: Path, name: str | None, registry: Registry, stack: tuple[str, ...
         ConfigError: it does not parse, extends itself, or is not valid.
         NotFoundError: what it extends does not exist.
     """
-    from lightex.namedconf.registry import Named
+    from lightex.namedconf.registry import Named, kind_of
 
     mark = f"{shown_path(file)}:{name}" if name else shown_path(file)
     if mark in stack:
@@ -66,24 +57,25 @@ def load(file: Path, name: str | None, registry: Registry, stack: tuple[str, ...
     prefix: tuple[str, ...] = (name,) if name else ()
     body = dict(data[name] if name else data)
     own = Source("file", _at(file, lines, prefix))
-    varied, parent = body.pop("sweep", None), body.pop("extends", None)
+    varied, searched, parent = body.pop("sweep", None), body.pop("search", None), body.pop("extends", None)
     if parent is None:
         value = _whole(body, registry.root_class, own, name or file.stem)
         remember(value, {path: Source("file", _at(file, lines, (*prefix, *path.split(".")))) for path in _paths(body)})
     else:
         base = registry.get(str(parent), (*stack, mark), file.parent).value
-        if not isinstance(base, (registry.root_class, Sweep)):
+        if not isinstance(base, (registry.root_class, Sweep, Search)):
             raise ConfigError(f"{mark} extends {parent}, which is not a config")
 
         def changed(config: Any) -> Any:
             return _apply(config, body, prefix, file, lines)
 
-        value = base.on(changed) if isinstance(base, Sweep) else changed(base)
+        value = base.on(changed) if isinstance(base, (Sweep, Search)) else changed(base)
     if varied is not None:
         around = _points(varied, mark).sourced(Source("sweep", _at(file, lines, (*prefix, "sweep"))))
         value = sweep(value, around)
-    kind = "sweep" if isinstance(value, Sweep) else "config"
-    return Named(name or file.stem, value, kind, own, name or str(file.resolve()))
+    if searched is not None:
+        value = _search(value, searched, mark)
+    return Named(name or file.stem, value, kind_of(value, registry.root_class), own, name or str(file.resolve()))
 
 
 def read(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
@@ -172,11 +164,9 @@ def _whole(body: dict[str, Any], root_class: type, own: Source, name: str) -> An
     known, values = slots(root_class), {}
     for key, value in body.items():
         if key not in known:
-            from lightex.core.errors import did_you_mean
-
             raise ConfigError(
                 f"there is no field '{key}'.{did_you_mean(key, known)}", f"given in {own.where}",
-                f"fields of {root_class.__name__}: extends, sweep, {', '.join(known)}",
+                f"fields of {root_class.__name__}: extends, sweep, search, {', '.join(known)}",
             )  # fmt: skip
         slot = known[key]
         if slot.is_open and isinstance(value, dict):
@@ -233,6 +223,20 @@ def _points(given: Any, mark: str) -> Points:
         space = {path: _distribution(path, value) for path, value in drawn.items() if path not in ("n", "seed")}
         total = total * sample(space, int(drawn.get("n", 0)), int(drawn.get("seed", 0)))
     return total
+
+
+def _search(base: Any, given: Any, mark: str) -> Search:
+    """The `search:` section: `space`, `trials`, and what else `search` takes."""
+    known = [name for name in inspect.signature(search).parameters if name != "base"]
+    if not isinstance(given, dict) or not isinstance(given.get("space"), dict):
+        raise ConfigError(f"{mark}: search must be a mapping with a space, got {given!r}", f"keys: {', '.join(known)}")
+    if wrong := [key for key in given if key not in known]:
+        raise ConfigError(f"{mark}: search has no '{wrong[0]}'.{did_you_mean(str(wrong[0]), known)}",
+                          f"keys: {', '.join(known)}")  # fmt: skip
+    if not isinstance(given.get("trials"), int):
+        raise ConfigError(f"{mark}: search needs trials, a whole number, got {given.get('trials')!r}")
+    space = {path: _distribution(path, value) for path, value in given["space"].items()}
+    return search(base, **(given | {"space": space}))
 
 
 def _distribution(path: str, given: Any) -> Any:

@@ -22,6 +22,7 @@ from lightex.namedconf.quick import parse
 from lightex.namedconf.tree import flatten, to_tree
 
 if TYPE_CHECKING:
+    from lightex.namedconf.search import Search
     from lightex.namedconf.sweep import Sweep
 
 C = TypeVar("C")
@@ -50,12 +51,14 @@ class Source:
 @overload
 def replace(base: Sweep, changes: Mapping[str, Any]) -> Sweep: ...
 @overload
+def replace(base: Search, changes: Mapping[str, Any]) -> Search: ...
+@overload
 def replace(base: C, changes: Mapping[str, Any]) -> C: ...
 def replace(base: Any, changes: Mapping[str, Any]) -> Any:
     """A config like `base` with some values changed, however deep: `replace(base, {"hp.lr": 1e-3})`.
 
     Args:
-        base: a dataclass instance, or a sweep, whose base is changed.
+        base: a dataclass instance, or a sweep or a search, whose base is changed.
         changes: dotted paths to values. A mapping given for a dataclass changes the fields that it names; paths
             go into dicts (which may get new keys) and, by number, into lists.
 
@@ -65,10 +68,11 @@ def replace(base: Any, changes: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: a path leads nowhere (names the nearest), or a value is not of the field's type.
     """
+    from lightex.namedconf.search import Search
     from lightex.namedconf.sweep import Sweep
 
     source = Source("replace", caller(1))
-    if not isinstance(base, Sweep):
+    if not isinstance(base, (Sweep, Search)):
         return change(base, changes, source)
     return base.on(lambda config: change(config, changes, source))
 

@@ -12,7 +12,8 @@ from lightex.namedconf.classes import members, tags
 from lightex.namedconf.layers import Source, change, locate
 from lightex.namedconf.literal import is_quoted, literal, split
 from lightex.namedconf.quick import parse as parse_value
-from lightex.namedconf.sweep import NOTHING, Distribution, Points, grid, integers, loguniform, sample, uniform
+from lightex.namedconf.space import Choice, Distribution, Interval, integers, loguniform, uniform
+from lightex.namedconf.sweep import NOTHING, Points, grid, sample
 
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 _CALL = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
@@ -58,7 +59,7 @@ def parse(
         source = Source("command line", text)
         kind, _, owner = locate(config, path, given, source)
         values = _values(given, kind, path, named, owner)
-        if isinstance(values, Distribution) or len(values) > 1:
+        if isinstance(values, Interval | Choice) or len(values) > 1:
             varied[path] = values
             first = values[0] if isinstance(values, list) else None
         else:
@@ -84,7 +85,7 @@ def _points(varied: Mapping[str, Any], samples: int | None, seed: int) -> Points
             raise ConfigError("--samples needs something to draw from", "e.g. hp.lr='interval(1e-5, 1e-1)'")
         return sample(varied, samples, seed).sourced(source)
     for path, values in varied.items():
-        if isinstance(values, Distribution):
+        if isinstance(values, Interval | Choice):
             raise ConfigError(
                 f"{path}: an interval has no end of values", "say how many points to draw: --samples 20",
                 "or name the values: " + f"{path}=0.1,0.01",

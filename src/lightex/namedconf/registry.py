@@ -15,6 +15,7 @@ from typing import Any
 from lightex.core.errors import ConfigError, LightexError, NotFoundError, did_you_mean
 from lightex.namedconf.classes import is_config, shown_path
 from lightex.namedconf.layers import Source
+from lightex.namedconf.search import Search
 from lightex.namedconf.sweep import Sweep
 
 STEM = "lxconfig"
@@ -28,8 +29,8 @@ class Named:
 
     Attributes:
         name: as people know it.
-        value: the dataclass instance or the sweep.
-        kind: "config", "sweep" or "part".
+        value: the dataclass instance, the sweep or the search.
+        kind: "config", "sweep", "search" or "part".
         source: where it stands.
         reference: what `Registry.get` finds it by, from any folder: its name, or the path of its file.
     """
@@ -39,6 +40,19 @@ class Named:
     kind: str
     source: Source
     reference: str
+
+    @property
+    def base(self) -> Any:
+        """The config itself, or the (first) one that a sweep or a search varies."""
+        if isinstance(self.value, Sweep):
+            return self.value.parts[0][0]
+        return self.value.base if isinstance(self.value, Search) else self.value
+
+
+def kind_of(value: Any, root_class: type) -> str:
+    """What a named value is: see `Named.kind`."""
+    kinds: list[tuple[type, str]] = [(Sweep, "sweep"), (Search, "search"), (root_class, "config")]
+    return next((kind for cls, kind in kinds if isinstance(value, cls)), "part")
 
 
 class Registry:
@@ -125,7 +139,7 @@ def _load_python(file: Path, root_class: type) -> dict[str, Named]:
     module = _execute(file)
     found = {}
     for name, value in vars(module).items():
-        kind = "sweep" if isinstance(value, Sweep) else "config" if isinstance(value, root_class) else "part"
+        kind = kind_of(value, root_class)
         if not name.startswith("_") and (kind != "part" or is_config(value)):
             where = f"{shown_path(file)}:{lines[name]}" if name in lines else shown_path(file)
             found[name] = Named(name, value, kind, Source("config", where), name)

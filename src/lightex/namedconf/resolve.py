@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from lightex.core.errors import ConfigError
 from lightex.namedconf.check import check
 from lightex.namedconf.layers import Source, change
-from lightex.namedconf.overrides import parse
+from lightex.namedconf.overrides import Overrides, parse
 from lightex.namedconf.registry import Named, Registry
+from lightex.namedconf.search import Search
 from lightex.namedconf.sweep import NOTHING, Axis, Points, Sweep
 
 
@@ -24,6 +26,7 @@ class Expansion:
         axes: what varies.
         points: the configs, with what each has of its own. Made one by one.
         source: where the config was written.
+        search: what chooses configs around the base; `points` is the base alone then.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Expansion:
     axes: list[Axis]
     points: Sweep
     source: Source
+    search: Search | None = None
 
 
 def expand(
@@ -40,7 +44,7 @@ def expand(
     """Resolve a name with overrides. What the command line names takes the place of what the sweep varies.
 
     Args:
-        named: a config or a sweep.
+        named: a config, a sweep or a search.
         overrides: `key=value` arguments (see `overrides.parse`).
         registry: for named parts.
         samples: draw so many random points of what the command line varies.
@@ -49,7 +53,14 @@ def expand(
     Raises:
         ConfigError: the config or an override is not valid.
     """
-    value = named.value if isinstance(named.value, Sweep) else Sweep(((named.value, NOTHING),))
+    search = named.value if isinstance(named.value, Search) else None
+    if search:
+        if samples is not None:
+            raise ConfigError("a search draws by itself, samples are for sweeps", f"write: trials={samples}")
+        search, overrides = search.settings(overrides)
+        value = Sweep(((search.base, NOTHING),))
+    else:
+        value = named.value if isinstance(named.value, Sweep) else Sweep(((named.value, NOTHING),))
     value = value.on(lambda config: check(config, named.source))
     asked = parse(overrides, value.parts[0][0], registry.values(), samples, seed)
     source = Source("command line", " ".join(overrides))
@@ -58,7 +69,21 @@ def expand(
     if asked.paths:
         value = Sweep(tuple((base, _without(around, asked.paths)) for base, around in value.parts))
     value = value.times(asked.points)
-    return Expansion(named.name, named.reference, value.parts[0][0], value.axes, value, named.source)
+    base = value.parts[0][0]
+    if search:
+        search = _around(search, base, asked)
+    return Expansion(named.name, named.reference, base, value.axes, value, named.source, search)
+
+
+def _around(search: Search, base: Any, asked: Overrides) -> Search:
+    """A search with a changed base: what the command line fixes is not searched any more."""
+    if several := set(asked.paths) - set(asked.fixed):
+        path = min(several)
+        raise ConfigError(f"{path}: a search takes one value of each", "what it may choose from stands in its space")
+    space = {path: drawn for path, drawn in search.space.items() if path not in asked.fixed}
+    if not space:
+        raise ConfigError("nothing is left to search: the command line fixes all of it", "leave one path open")
+    return replace(search, base=base, space=space)
 
 
 def _without(around: Points, paths: Sequence[str]) -> Points:

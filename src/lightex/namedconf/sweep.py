@@ -7,53 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import chain, product
-from math import exp, log, prod
+from math import prod
 from typing import Any
 
 from lightex.core.errors import ConfigError
 from lightex.core.naming import show
 from lightex.namedconf.classes import caller, is_config
 from lightex.namedconf.layers import Source, change
-from lightex.namedconf.tree import to_tree
+from lightex.namedconf.space import Distribution, distribution, listed, plain
 
 Values = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Something to draw values from: `draw` gives one for a random generator, `text` says what it is."""
-
-    draw: Callable[[random.Random], Any]
-    text: str
-
-
-def uniform(low: float, high: float) -> Distribution:
-    """Floats between two bounds, all alike."""
-    return Distribution(lambda rng: low + (high - low) * rng.random(), f"uniform({low:g}, {high:g})")
-
-
-def loguniform(low: float, high: float) -> Distribution:
-    """Floats between two positive bounds, whose logarithms are alike.
-
-    Raises:
-        ConfigError: a bound is not positive.
-    """
-    if low <= 0 or high <= 0:
-        raise ConfigError(f"loguniform({low}, {high}): both bounds must be positive")
-    span = log(high) - log(low)
-    return Distribution(lambda rng: exp(log(low) + span * rng.random()), f"loguniform({low:g}, {high:g})")
-
-
-def integers(low: int, high: int) -> Distribution:
-    """Whole numbers from `low` to `high`, both included."""
-    # random() is the one method of random.Random whose results Python promises to keep the same
-    return Distribution(lambda rng: low + int((high - low + 1) * rng.random()), f"integers({low}, {high})")
-
-
-def choice(values: Sequence[Any]) -> Distribution:
-    """One of some values."""
-    items = list(values)
-    return Distribution(lambda rng: items[int(len(items) * rng.random())], f"choice({', '.join(map(show, items))})")
 
 
 @dataclass(frozen=True)
@@ -81,7 +44,7 @@ class Axis:
         """Its values, for people."""
         if self.text:
             return self.text
-        shown = [", ".join(show(_name(value)) for value in point.values()) for point in self.points[:8]]
+        shown = [", ".join(show(plain(value)) for value in point.values()) for point in self.points[:8]]
         return " | ".join(shown) + (f" | ... {self.size}" if self.size > len(shown) else "")
 
 
@@ -120,9 +83,7 @@ def grid(values: Mapping[str, Sequence[Any]]) -> Points:
     Raises:
         ConfigError: a list is empty, or is none.
     """
-    axes = tuple(
-        Axis((path,), tuple({path: value} for value in _listed(path, given))) for path, given in values.items()
-    )
+    axes = tuple(Axis((path,), tuple({path: value} for value in listed(path, given))) for path, given in values.items())
     return Points((axes,))
 
 
@@ -132,7 +93,7 @@ def zipped(values: Mapping[str, Sequence[Any]]) -> Points:
     Raises:
         ConfigError: the lists differ in length, or are empty.
     """
-    columns = {path: _listed(path, given) for path, given in values.items()}
+    columns = {path: listed(path, given) for path, given in values.items()}
     lengths = {path: len(column) for path, column in columns.items()}
     if len(set(lengths.values())) != 1:
         told = ", ".join(f"{path} has {length}" for path, length in lengths.items())
@@ -166,10 +127,7 @@ def sample(space: Mapping[str, Distribution | Sequence[Any]], n: int, seed: int 
     """
     if n < 1 or not space:
         raise ConfigError(f"sample needs n of at least 1 and something to draw from, got n={n} and {len(space)} paths")
-    drawn = {
-        path: given if isinstance(given, Distribution) else choice(_listed(path, given))
-        for path, given in space.items()
-    }
+    drawn = {path: distribution(path, given) for path, given in space.items()}
     rng = random.Random(seed)  # noqa: S311  no secret
     rows = tuple({path: one.draw(rng) for path, one in drawn.items()} for _ in range(n))
     text = ", ".join(one.text for one in drawn.values())
@@ -256,18 +214,3 @@ def _as_points(part: Any) -> Points:
     if isinstance(part, Sequence) and not isinstance(part, str):
         return points(part)
     raise ConfigError(f"a part of a sweep is a dict of lists, a list of dicts, zipped(..) or sample(..), got {part!r}")
-
-
-def _listed(path: str, given: Any) -> list[Any]:
-    if isinstance(given, Distribution):
-        raise ConfigError(f"{path}: {given.text} is drawn from", "use sample({...}, n=20) for distributions")
-    if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__iter__"):
-        raise ConfigError(f"{path}: the values of a sweep are a list, got {given!r}", f"write [{given!r}]")
-    values = list(given)
-    if not values:
-        raise ConfigError(f"{path}: there are no values to sweep over")
-    return values
-
-
-def _name(value: Any) -> Any:
-    return {"type": type(value).__name__, **to_tree(value)} if is_config(value) else value
