@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightex.api import Handle, Submission, run, submit
     from lightex.core.errors import ConfigError, LightexError
     from lightex.core.taxonomy import Container, Duration, Experiment, Logger, Resources, Size, Storage
     from lightex.mulogger.models import load_model
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "lightex.api": ("Handle", "Submission", "run", "submit"),
     "lightex.core.errors": ("ConfigError", "LightexError"),
     "lightex.core.taxonomy": ("Container", "Duration", "Experiment", "Logger", "Resources", "Size", "Storage"),
     "lightex.mulogger.reading": ("LoggedRun", "read_run"),
@@ -41,6 +43,7 @@ __all__ = [
     "Container",
     "Duration",
     "Experiment",
+    "Handle",
     "LightexError",
     "LoggedRun",
     "Logger",
@@ -49,6 +52,7 @@ __all__ = [
     "Run",
     "Size",
     "Storage",
+    "Submission",
     "choice",
     "grid",
     "integers",
@@ -56,9 +60,11 @@ __all__ = [
     "loguniform",
     "read_run",
     "replace",
+    "run",
     "sample",
     "search",
     "start_run",
+    "submit",
     "sweep",
     "uniform",
     "zipped",

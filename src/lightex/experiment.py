@@ -18,11 +18,13 @@ from lightex.core.rundir import SUCCEEDED, RunDir
 from lightex.core.taxonomy import Experiment, Logger, Resources
 from lightex.namedconf.check import from_tree
 from lightex.namedconf.fingerprint import fingerprint
+from lightex.namedconf.layers import Source
 from lightex.namedconf.quick import parse
 from lightex.namedconf.registry import Named, Registry
 from lightex.namedconf.resolve import Expansion, expand
 from lightex.namedconf.search import Search
 from lightex.namedconf.space import plain
+from lightex.namedconf.sweep import Sweep
 from lightex.namedconf.template import render, render_text
 from lightex.namedconf.tree import to_tree
 from lightex.supervision import load_engine
@@ -79,7 +81,23 @@ def make_plan(
         ConfigError: a config, an override, a template or a combination of them is not valid.
         NotFoundError: there is no such config, engine or logger.
     """
-    return _plan(registry.get(name), registry, overrides, samples, seed)
+    return _plan(registry.get(name), registry.values(), registry.folder, overrides, samples, seed)
+
+
+def plan_value(value: Experiment[Any] | Sweep, project: Path, source: Source) -> Plan:
+    """Enumerate and check experiments that a program has made.
+
+    Args:
+        value: one, or a sweep.
+        project: the folder that paths are relative to.
+        source: where they were made.
+
+    Raises:
+        ConfigError: see `make_plan`.
+        NotFoundError: there is no such engine or logger.
+    """
+    kind, base = ("sweep", value.parts[0][0]) if isinstance(value, Sweep) else ("config", value)
+    return _plan(Named(base.name, value, kind, source, None), {}, project)
 
 
 def plan_clone(registry: Registry, run: RunDir, overrides: Sequence[str]) -> Plan:
@@ -96,21 +114,26 @@ def plan_clone(registry: Registry, run: RunDir, overrides: Sequence[str]) -> Pla
         )
     named = registry.get(str(reference))
     config = from_tree(run.config, named.base, str(run.config_file))
-    return _plan(replace(named, value=config), registry, overrides)
+    return _plan(replace(named, value=config), registry.values(), registry.folder, overrides)
 
 
 def _plan(
-    named: Named, registry: Registry, overrides: Sequence[str], samples: int | None = None, seed: int = 0
+    named: Named,
+    parts: Mapping[str, Any],
+    project: Path,
+    overrides: Sequence[str] = (),
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Plan:
-    expansion = expand(named, overrides, registry, samples=samples, seed=seed)
+    expansion = expand(named, overrides, parts, samples=samples, seed=seed)
     if expansion.search:
         _check_search(expansion.search)
-    experiments = [planned(point.config, point.varied, registry.folder) for point in expansion.points]
+    experiments = [planned(point.config, point.varied, project) for point in expansion.points]
     _check_distinct(experiments)
     engines = {item.config.engine for item in experiments}
     if len(engines) > 1:
         raise ConfigError(f"a sweep runs on one engine, this one names {', '.join(sorted(engines))}")
-    plan = Plan(expansion.name, expansion, registry.folder, tuple(overrides), experiments)
+    plan = Plan(expansion.name, expansion, project, tuple(overrides), experiments)
     _check_possible(plan)
     return plan
 

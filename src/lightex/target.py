@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Experiment
 from lightex.namedconf.check import from_tree
+from lightex.namedconf.classes import is_config_class
+from lightex.namedconf.quick import parse
 from lightex.namedconf.registry import Registry
 
 
@@ -26,14 +31,29 @@ def call(target: str) -> None:
     if "LX_RUN_DIR" not in os.environ:
         raise ConfigError("this is for runs that lx started: LX_RUN_DIR is not set")
     run = RunDir(os.environ["LX_RUN_DIR"])
-    registry = Registry.load(Path.cwd(), Experiment)
-    named = registry.get(str(run.identity["config_reference"]))
-    config: Experiment[object] = from_tree(run.config, named.base, str(run.config_file))
+    reference = run.identity["config_reference"]
+    named = Registry.load(Path.cwd(), Experiment).get(str(reference)) if reference else None
     sys.path.insert(0, str(Path.cwd()))
     function = getattr(importlib.import_module(module_name), name, None)
     if not callable(function):
         raise ConfigError(f"target '{target}': {module_name} has no function '{name}'")
-    function(config.hp)
+    if named:
+        config: Experiment[object] = from_tree(run.config, named.base, str(run.config_file))
+        function(config.hp)
+    else:
+        function(_as_annotated(function, run))
+
+
+def _as_annotated(function: Callable[..., object], run: RunDir) -> object:
+    """The parameters of a run that was submitted from Python, as the class that the function says it takes."""
+    first = next(iter(inspect.signature(function).parameters), None)
+    kind = get_type_hints(function).get(first) if first else None
+    if not is_config_class(kind):
+        raise ConfigError(
+            f"target '{run.config['target']}': its parameter does not say what class it is",
+            "write it down, e.g. def train(hp: HP), with a dataclass",
+        )
+    return parse(kind, run.config["hp"], "hp", str(run.config_file))
 
 
 if __name__ == "__main__":

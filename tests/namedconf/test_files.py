@@ -57,7 +57,7 @@ def test_a_file_extends_a_file_and_sweeps(project):
 def test_sections_that_sweep(tmp_path, section, count):
     write(tmp_path, "x.yaml", f"command: run\nhp: {{lr: 0.1, n: 1}}\nsweep: {section}\n")
     found = registry(tmp_path)
-    expansion = expand(found.get(str(tmp_path / "x.yaml")), (), found)
+    expansion = expand(found.get(str(tmp_path / "x.yaml")), (), found.values())
     assert len(list(expansion.points)) == count == len(expansion.points)
 
 
@@ -77,8 +77,8 @@ def test_values_in_a_file_are_the_types_of_its_fields(tmp_path):
     assert named.value.hp.off == "no"
     for bad in ("hp.n=fast", "hp.lr=x", "hp.names=[1]", "hp.lrr=1"):
         with pytest.raises(ConfigError):
-            expand(named, [bad], found)
-    assert expand(named, ["hp.none=3", "hp.names=[b,c]"], found).base.hp.names == ["b", "c"]
+            expand(named, [bad], found.values())
+    assert expand(named, ["hp.none=3", "hp.names=[b,c]"], found.values()).base.hp.names == ["b", "c"]
 
 
 @pytest.mark.parametrize(

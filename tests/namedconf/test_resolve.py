@@ -21,13 +21,13 @@ def registry(project):
 
 
 def test_the_command_line_takes_the_place_of_what_a_sweep_varies(registry):
-    found = expand(registry.get("grid"), ["hp.lr=0.5", "hp.epochs=1,2"], registry)
+    found = expand(registry.get("grid"), ["hp.lr=0.5", "hp.epochs=1,2"], registry.values())
     assert [(p.config.hp.lr, p.config.hp.epochs) for p in found.points] == [(0.5, 1), (0.5, 2)]
     assert [axis.paths for axis in found.axes] == [("hp.epochs",)]
 
 
 def test_a_named_part_swaps_a_sub_config(registry):
-    assert expand(registry.get("base"), ["hp.model=tiny"], registry).base.hp.model.width == 2
+    assert expand(registry.get("base"), ["hp.model=tiny"], registry.values()).base.hp.model.width == 2
 
 
 def test_a_config_that_python_let_pass_is_checked_with_its_place(project):
@@ -37,7 +37,7 @@ def test_a_config_that_python_let_pass_is_checked_with_its_place(project):
     )
     registry = Registry.load(project, Experiment)
     with pytest.raises(ConfigError, match=r"hp.lr must be a float, got 'fast' \(lxconfig.py:6\)"):
-        expand(registry.get("base"), (), registry)
+        expand(registry.get("base"), (), registry.values())
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def test_the_fingerprint_can_be_computed_elsewhere():
 
 
 def test_where_a_run_happens_is_not_in_the_fingerprint(registry):
-    base = expand(registry.get("base"), (), registry).base
+    base = expand(registry.get("base"), (), registry.values()).base
     for change in ("resources.cpus=0.25", "timeout=1h", "tags={a: b}"):
-        assert fingerprint(expand(registry.get("base"), [change], registry).base) == fingerprint(base)
-    assert fingerprint(expand(registry.get("long"), (), registry).base) != fingerprint(base)
+        assert fingerprint(expand(registry.get("base"), [change], registry.values()).base) == fingerprint(base)
+    assert fingerprint(expand(registry.get("long"), (), registry.values()).base) != fingerprint(base)
 
 
 def test_diff_names_paths_and_both_values():

@@ -82,7 +82,7 @@ wrong:
 
 
 def test_the_command_line_changes_settings_and_fixes_what_was_searched(registry):
-    expansion = expand(registry.get("tune"), ["trials=5", "sampler=random", "hp.seed=7", "tags.a=b"], registry)
+    expansion = expand(registry.get("tune"), ["trials=5", "sampler=random", "hp.seed=7", "tags.a=b"], registry.values())
     found = expansion.search
     assert (found.trials, found.sampler, list(found.space)) == (5, "random", ["hp.lr"])
     assert found.base.hp.seed == 7
@@ -100,13 +100,13 @@ def test_the_command_line_changes_settings_and_fixes_what_was_searched(registry)
 )
 def test_overrides_that_no_search_can_have(registry, overrides, words):
     with pytest.raises(ConfigError) as error:
-        expand(registry.get("tune"), overrides, registry)
+        expand(registry.get("tune"), overrides, registry.values())
     assert words in str(error.value)
 
 
 def test_samples_are_for_sweeps(registry):
     with pytest.raises(ConfigError, match="trials=3"):
-        expand(registry.get("tune"), [], registry, samples=3)
+        expand(registry.get("tune"), [], registry.values(), samples=3)
 
 
 def test_a_file_may_hold_a_search(registry):

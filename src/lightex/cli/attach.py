@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import click
 
 from lightex.cli.output import COLOURS, paint
+from lightex.core.follow import follow
 from lightex.core.naming import label
 from lightex.core.root import Root, SweepDir
-from lightex.core.rundir import ENDED, RunDir
-
-_LOOK = 0.2  # seconds between two looks
+from lightex.core.rundir import RunDir
 
 
 @click.command()
@@ -29,28 +27,15 @@ def command(root: str | None, sweep: str | None) -> int:
 
 
 def _follow(sweep: SweepDir) -> int:
-    total, searched = int(sweep.about["total"]), bool(sweep.about.get("search"))
-    runs = sweep.runs()
-    open_runs = {run.id: run for run in runs}
+    total = int(sweep.about["total"])
     ended: Counter[str] = Counter()
-    while True:
-        supervised = sweep.supervised  # asked first: what it wrote before it left is then seen
-        if searched:
-            known = {run.id for run in runs}
-            runs = sweep.runs()
-            open_runs |= {run.id: run for run in runs if run.id not in known}
-        for run in list(open_runs.values()):
-            last = run.events()[-1]
-            if last.get("state") in ENDED:
-                del open_runs[run.id]
-                ended["given up" if last.get("cause") == "pruned" else str(last["state"]).lower()] += 1
-                _line(run, str(last["state"]), last.get("reason"), sum(ended.values()), total)
-        if not supervised:
-            break
-        time.sleep(_LOOK)
-    counts = ", ".join(f"{count} {state}" for state, count in ended.items())
-    click.echo(f"{counts or 'nothing has ended'}. Next: lx compare {sweep.id}" + _rest(sweep, len(open_runs), ended))
-    return 0 if _well(ended) == len(runs) else 1
+    for run, last in follow(sweep):
+        ended["given up" if last.get("cause") == "pruned" else str(last["state"]).lower()] += 1
+        _line(run, str(last["state"]), last.get("reason"), ended.total(), total)
+    runs = len(sweep.runs())
+    counts = ", ".join(f"{count} {state}" for state, count in ended.items()) or "nothing has ended"
+    click.echo(f"{counts}. Next: lx compare {sweep.id}" + _rest(sweep, runs - ended.total(), ended))
+    return 0 if _well(ended) == runs else 1
 
 
 def _rest(sweep: SweepDir, open_runs: int, ended: Counter[str]) -> str:

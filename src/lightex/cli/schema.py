@@ -19,5 +19,5 @@ def command(name: str | None, json: bool) -> None:  # noqa: ARG001
     """Print the JSON Schema of a config: editors complete and check YAML, TOML and JSON files by it."""
     registry = load_registry()
     known, _ = config_name(registry, name, ())
-    schema: dict[str, Any] = config_schema(expand(registry.get(known), (), registry).base)
+    schema: dict[str, Any] = config_schema(expand(registry.get(known), (), registry.values()).base)
     print_json(schema)

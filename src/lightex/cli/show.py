@@ -76,7 +76,7 @@ def find(root: str | None, name: str | None, overrides: tuple[str, ...]) -> tupl
     registry = load_registry()
     try:
         known, rest = config_name(registry, name, overrides)
-        expansion = expand(registry.get(known), rest, registry)
+        expansion = expand(registry.get(known), rest, registry.values())
     except NotFoundError:
         try:
             runs = Root.locate(root, registry.folder).find(name) if name and not overrides else []

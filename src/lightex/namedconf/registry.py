@@ -32,14 +32,15 @@ class Named:
         value: the dataclass instance, the sweep or the search.
         kind: "config", "sweep", "search" or "part".
         source: where it stands.
-        reference: what `Registry.get` finds it by, from any folder: its name, or the path of its file.
+        reference: what `Registry.get` finds it by, from any folder: its name, or the path of its file; None: it has
+            no name, it was made by a program.
     """
 
     name: str
     value: Any
     kind: str
     source: Source
-    reference: str
+    reference: str | None
 
     @property
     def base(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from lightex.core.errors import ConfigError
 from lightex.namedconf.check import check
 from lightex.namedconf.layers import Source, change
 from lightex.namedconf.overrides import Overrides, parse
-from lightex.namedconf.registry import Named, Registry
+from lightex.namedconf.registry import Named
 from lightex.namedconf.search import Search
 from lightex.namedconf.sweep import NOTHING, Axis, Points, Sweep
 
@@ -21,7 +21,7 @@ class Expansion:
 
     Attributes:
         name: of the config or sweep.
-        reference: what the registry finds it by.
+        reference: what the registry finds it by; None: it has no name there.
         base: the config, with what is fixed on the command line; of a sweep, the first base.
         axes: what varies.
         points: the configs, with what each has of its own. Made one by one.
@@ -30,7 +30,7 @@ class Expansion:
     """
 
     name: str
-    reference: str
+    reference: str | None
     base: Any
     axes: list[Axis]
     points: Sweep
@@ -39,14 +39,14 @@ class Expansion:
 
 
 def expand(
-    named: Named, overrides: Sequence[str], registry: Registry, samples: int | None = None, seed: int = 0
+    named: Named, overrides: Sequence[str], parts: Mapping[str, Any], samples: int | None = None, seed: int = 0
 ) -> Expansion:
     """Resolve a name with overrides. What the command line names takes the place of what the sweep varies.
 
     Args:
         named: a config, a sweep or a search.
         overrides: `key=value` arguments (see `overrides.parse`).
-        registry: for named parts.
+        parts: values that have names, for `hp.model=vit_small`.
         samples: draw so many random points of what the command line varies.
         seed: of these draws.
 
@@ -62,7 +62,7 @@ def expand(
     else:
         value = named.value if isinstance(named.value, Sweep) else Sweep(((named.value, NOTHING),))
     value = value.on(lambda config: check(config, named.source))
-    asked = parse(overrides, value.parts[0][0], registry.values(), samples, seed)
+    asked = parse(overrides, value.parts[0][0], parts, samples, seed)
     source = Source("command line", " ".join(overrides))
     if asked.fixed:
         value = value.on(lambda config: change(config, asked.fixed, source))
