@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from tests.helpers import LX, supervisors
+
 optuna = pytest.importorskip("optuna", reason="pip install 'lightex[search]'")
 
-LX = [sys.executable, "-c", "from lightex.cli import main; main()"]
 
 CONFIG = """from dataclasses import dataclass
 from lightex import Experiment, Resources, loguniform, replace, search
@@ -193,9 +194,8 @@ def test_a_search_survives_kills_with_its_history(here, lx):
                                stderr=subprocess.PIPE, text=True)  # fmt: skip
     for pause in (0.9, 0.5, 0.7, 1.1, 0.6):
         time.sleep(pause)
-        found = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "lightex.cli"], check=False, capture_output=True)
-        for child in found.stdout.split():  # the supervisor; orphaned experiments are the keeper's children too
-            os.kill(int(child), signal.SIGKILL)
+        for supervisor in supervisors(process.pid):
+            os.kill(supervisor, signal.SIGKILL)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 0, told
     assert told.count("another one goes on") >= 3

@@ -1,9 +1,6 @@
 """The main job from the command line, as a user has it."""
 
-import contextlib
 import json
-import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightex.core.errors import StorageError
+from tests.helpers import LX, wait_for
 
 
 def test_a_sweep_runs_is_listed_and_compared(project, lx):
@@ -92,89 +90,6 @@ def test_ctrl_c_stops_cleanly_records_it_and_resume_goes_on(project, lx):
         ("CANCELLED", "Ctrl-C"), ("CANCELLED", "not started: Ctrl-C"), ("CANCELLED", "not started: Ctrl-C")]  # fmt: skip
     (project / "train.py").write_text("")
     assert lx("resume").code == 0
-
-
-LX = [sys.executable, "-c", "from lightex.cli import main; main()"]
-
-
-def supervisors(pid):
-    """Those of a keeper's children that are supervisors, not experiments that one has left behind."""
-    found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if b"lightex.cli" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(int(child))
-    return found
-
-
-def wait_for(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
-
-
-def test_killed_with_its_keeper_it_loses_nothing_and_resume_takes_up_what_runs(project, lx):
-    (project / "train.py").write_text(
-        "import lightex, os, sys, time\nopen('started', 'a').write(sys.argv[1] + '\\n')\n"
-        "with lightex.start_run():\n    while not os.path.exists('go'):\n        time.sleep(0.02)\n"
-    )
-    process = subprocess.Popen([*LX, "run", "base", "hp.lr=1.0,2.0", "-j", "1"], stdout=subprocess.DEVNULL)
-    wait_for((project / "started").exists)
-    assert "is being run by another lx" in lx("resume").err
-    (supervisor,) = supervisors(process.pid)
-    process.kill()
-    process.wait()
-    os.kill(supervisor, signal.SIGKILL)
-    wait_for(lambda: lx("ls", "--json").json[1]["reason"])
-    first, second = lx("ls", "--json").json
-    assert (first["status"], second["status"]) == ("RUNNING", "QUEUED")
-    assert "lx resume" in second["reason"]
-    again = subprocess.Popen([*LX, "resume", "-j", "1"], stdout=subprocess.PIPE, text=True)
-    with again.stdout:
-        assert "1 still run, 1 to run" in again.stdout.readline()
-        (project / "go").touch()
-        again.stdout.read()
-    assert again.wait() == 0
-    assert {run["status"] for run in lx("ls", "--json").json} == {"SUCCEEDED"}
-    assert (project / "started").read_text().split() == ["1.0", "2.0"]
-
-
-def test_what_ended_while_nobody_watched_is_lost_and_runs_again(project, lx):
-    (project / "train.py").write_text("import time\nopen('started', 'a').write('x')\ntime.sleep(600)\n")
-    process = subprocess.Popen([*LX, "run", "base"], stdout=subprocess.DEVNULL)
-    wait_for((project / "started").exists)
-    wait_for(lambda: lx("ls", "--json").json[0]["status"] == "RUNNING")
-    (supervisor,) = supervisors(process.pid)
-    process.kill()
-    process.wait()
-    os.kill(supervisor, signal.SIGKILL)
-    (run,) = lx("ls", "--json").json
-    events = [json.loads(line) for line in (Path(run["dir"]) / "events.jsonl").read_text().splitlines()]
-    os.kill(events[-1]["process"]["pid"], signal.SIGKILL)
-    wait_for(lambda: lx("ls", "--json").json[0]["status"] == "LOST")
-    (project / "train.py").write_text("open('started', 'a').write('y')\n")
-    assert lx("resume").code == 0
-    events = [json.loads(line) for line in (Path(run["dir"]) / "events.jsonl").read_text().splitlines()]
-    assert "nobody saw how" in next(event for event in events if event["state"] == "LOST")["reason"]
-    assert (project / "started").read_text() == "xy"
-
-
-def test_a_supervisor_that_is_killed_is_replaced_and_every_experiment_runs_once(project, lx):
-    (project / "train.py").write_text("import sys\nopen('marks', 'a').write(sys.argv[1] + '\\n')\n")
-    rates = ",".join(str(number) for number in range(1, 61))
-    process = subprocess.Popen([*LX, "run", "base", f"hp.lr={rates}", "-j", "2"], stdout=subprocess.DEVNULL)
-    for _ in range(5):
-        have = (project / "marks").stat().st_size if (project / "marks").exists() else 0
-        wait_for(lambda have=have: (project / "marks").exists() and (project / "marks").stat().st_size > have)
-        time.sleep(random.random() / 10)
-        if process.poll() is None and (found := supervisors(process.pid)):
-            os.kill(found[0], signal.SIGKILL)
-    code = process.wait(timeout=60)
-    assert sorted(map(float, (project / "marks").read_text().split())) == [float(number) for number in range(1, 61)]
-    assert [run for run in lx("ls", "--json").json if run["status"] != "SUCCEEDED"] == []
-    assert code == 0
 
 
 def test_a_detached_sweep_is_attached_to_and_stopped(project, lx):

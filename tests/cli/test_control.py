@@ -3,13 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-LX = [sys.executable, "-c", "from lightex.cli import main; main()"]
+from tests.helpers import LX, wait_for
 
 CONFIG = """from dataclasses import dataclass
 from lightex import Experiment, Resources, sweep
@@ -48,13 +47,6 @@ def statuses(lx):
 
 def ids(lx):
     return [run["id"] for run in lx("ls", "--all", "--json").json]
-
-
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_resume_runs_what_is_asked_for_and_leaves_the_rest(here, lx):
