@@ -7,7 +7,7 @@ from math import isnan
 from pathlib import Path
 
 from lightex.core import journal
-from lightex.core.errors import ConfigError, LightexError
+from lightex.core.errors import ConfigError, FullDiskError, LightexError
 from lightex.core.journal import number
 from lightex.core.naming import show
 from lightex.core.root import Root, SweepDir, run_id
@@ -76,6 +76,7 @@ class Trials:
         self.best: tuple[float, RunDir] | None = None
         self.stuck: ConfigError | None = None  # why no more trials can be chosen
         self.silent = 0  # runs that succeeded without a word of the metric
+        self._untold: list[tuple[RunDir, JobState]] = []
         self._read: dict[str, int] = {}  # run id -> how far its records are known
         self._looked = 0.0
         runs = sweep.runs()
@@ -89,7 +90,8 @@ class Trials:
         for run in runs:
             last = run.events()[-1]
             if last.get("state") in ENDED:
-                self._settle(run, JobState(str(last["state"]), last.get("cause")))
+                self._untold.append((run, JobState(str(last["state"]), last.get("cause"))))
+        self._tell()
 
     @classmethod
     def of(cls, sweep: SweepDir) -> Trials | None:
@@ -125,13 +127,19 @@ class Trials:
         except ConfigError as error:  # what runs goes on
             self.stuck = error
             return None
+        except FullDiskError:  # there may be room later
+            return None
         config = self.search.config(values)
         item = planned(config, values, self.plan.project)
         now, width = time.time(), max(3, len(str(self.search.trials - 1)))
         shared = identity_of_all(self.sweep, self._code) | {"created": now, "after": self._after}
         root = self.sweep.path.parent.parent
         path = root / config.name / run_id(now, f"{self.sweep.id}-{self.count:0{width}d}")
-        job = add_run(path, item, self._code, shared | {"index": self.count, "trial": trial})
+        try:
+            job = add_run(path, item, self._code, shared | {"index": self.count, "trial": trial})
+        except FullDiskError:
+            self._orphans.insert(0, (trial, values))
+            return None
         self.count += 1
         return job
 
@@ -140,14 +148,24 @@ class Trials:
 
         def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
             if job and state and state.state in ENDED:
-                self._settle(job.run, state)
-            elif job is None and self.search.pruner and time.monotonic() - self._looked > _LOOK:
+                self._untold.append((job.run, state))
+            self._tell()
+            if job is None and self.search.pruner and time.monotonic() - self._looked > _LOOK:
                 self._looked = time.monotonic()
                 for entry in [entry for entry in queue.running.values() if entry.ending is None]:
                     self._judge(queue, entry.job.run)
             watch(queue, job, state)
 
         return wrapped
+
+    def _tell(self) -> None:
+        """Tell the study what has ended; what a full disk refuses, later."""
+        while self._untold:
+            try:
+                self._settle(*self._untold[0])
+            except FullDiskError:
+                return
+            self._untold.pop(0)
 
     def _judge(self, queue: Queue, run: RunDir) -> None:
         points = self._report(run)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core import journal
-from lightex.core.errors import ConfigError, NotFoundError, StorageError, did_you_mean
+from lightex.core.errors import ConfigError, NotFoundError, did_you_mean
 from lightex.namedconf.search import Search
 from lightex.namedconf.space import Choice, Distribution, plain
 
@@ -120,7 +120,7 @@ class Study:
             value: of its metric; None: there is none, the trial has failed.
             pruned: whether it was given up.
         """
-        trial = self._open.pop(number, None)
+        trial = self._open.get(number)
         if trial is None:
             return False
         with _translated(self.path):
@@ -130,6 +130,7 @@ class Study:
                 self._study.tell(trial, state=TrialState.FAIL)
             else:
                 self._study.tell(trial, value)
+        del self._open[number]
         return True
 
     def add(self, number: int, value: float) -> None:
@@ -255,6 +256,6 @@ def _translated(path: Path) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}", *journal.advice(error)) from error
+        raise journal.cannot_write(path, error) from error
     except ValueError as error:  # another space than before, or a file that is broken
         raise ConfigError(f"search: {error}", f"its trials are in {path}; for another space start it anew") from error

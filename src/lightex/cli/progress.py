@@ -43,7 +43,7 @@ class Progress:
         self.pruned = 0
         self.began = time.time()
         self.failures: deque[tuple[Job, JobState]] = deque(maxlen=_FAILURES_SHOWN)
-        self._stopping = False
+        self._stopping = self._hindered = False
         self._drawn = 0.0
         self._live: Live | None = None
 
@@ -70,6 +70,9 @@ class Progress:
             grace = max((entry.job.grace for entry in queue.running.values()), default=0)
             again = " (Ctrl-C again kills them)" if queue.stopping == "Ctrl-C" else ""
             self._say(f"stopping ({queue.stopping}): running experiments get {grace:g} s to end{again}", err=True)
+        if queue.hindrance and not self._hindered:
+            self._say(f"{queue.hindrance}\n  until then it waits: what runs goes on, nothing new starts", err=True)
+        self._hindered = queue.hindrance is not None
         if job and state and state.state == QUEUED:
             self._say(f"{'':>9}  {paint('QUEUED   ')}  {job.run.short_id}  {state.reason}")
         if job and state and state.state in ENDED:

@@ -33,6 +33,10 @@ class StorageError(LightexError):
     """A folder or file that cannot be read or written, or a run directory that is not understood."""
 
 
+class FullDiskError(StorageError):
+    """There is no room for what is to be written: it may be waited for."""
+
+
 class NewerFormatError(StorageError):
     """A run directory that a newer LightEx wrote."""
 

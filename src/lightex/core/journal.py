@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 
-from lightex.core.errors import StorageError
+from lightex.core.errors import FullDiskError, StorageError
 
 NONFINITE = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
 
 _NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 Record = dict[str, Any]
@@ -62,7 +63,7 @@ def append(path: Path | str, *records: Record) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}", *advice(error)) from error
+        raise cannot_write(path, error) from error
 
 
 def write_whole(descriptor: int, data: bytes) -> None:
@@ -141,9 +142,15 @@ def read_from(path: Path | str, start: int = 0, size: int = -1) -> tuple[list[Re
     return records, start + end
 
 
+def cannot_write(path: Path | str, error: OSError) -> StorageError:
+    """The error to raise for a write that the system refused: a `FullDiskError` where room is all that lacks."""
+    kind = FullDiskError if error.errno in _NO_ROOM else StorageError
+    return kind(f"cannot write {path}: {error.strerror}", *advice(error))
+
+
 def advice(error: OSError) -> tuple[str, ...]:
     """What to do about a failed write, where that is known."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _NO_ROOM:
         return ("free some space there (lx rm removes runs), or choose another folder with --root or LX_ROOT",)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
         return ("choose a folder you can write to with --root or LX_ROOT",)

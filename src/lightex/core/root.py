@@ -6,11 +6,12 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lightex.core import journal
-from lightex.core.errors import NotFoundError, StorageError, did_you_mean
+from lightex.core.errors import NotFoundError, did_you_mean
 from lightex.core.rundir import RunDir, read_object, short, write_object
 
 PROJECT_FILES = ("lxconfig.py", "lxconfig.yaml", "lxconfig.toml", "lxconfig.json")
@@ -123,7 +124,7 @@ class Root:
                     continue
             write_object(sweep.path / "sweep.json", {"id": sweep.id, **about})
         except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {error.strerror}", *journal.advice(error)) from error
+            raise journal.cannot_write(self.path, error) from error
         return sweep
 
     def new_run_id(self, now: float | None = None) -> str:
@@ -176,7 +177,7 @@ class SweepDir:
 
     @property
     def waits_for(self) -> str:
-        """What the first run that has not started waits for, as its dispatcher last told."""
+        """What the first run that has not started waits for, as its dispatcher last told: a hint."""
         try:
             return (self.path / "waits").read_text()
         except FileNotFoundError:
@@ -185,8 +186,9 @@ class SweepDir:
     @waits_for.setter
     def waits_for(self, words: str) -> None:
         staged = self.path / ".waits.part"
-        staged.write_text(words)
-        staged.replace(self.path / "waits")
+        with suppress(OSError):
+            staged.write_text(words)
+            staged.replace(self.path / "waits")
 
     def runs(self) -> list[RunDir]:
         """The runs of this sweep, in order."""
@@ -206,7 +208,7 @@ class SweepDir:
             folder.mkdir(exist_ok=True)
             write_object(folder / f"{time.time_ns()}-{os.getpid()}.json", request)
         except OSError as error:
-            raise StorageError(f"cannot write {folder}: {error.strerror}", *journal.advice(error)) from error
+            raise journal.cannot_write(folder, error) from error
 
     def take_requests(self) -> list[dict[str, Any]]:
         """What is asked of the dispatcher, in order; each is told once."""

@@ -127,7 +127,7 @@ class RunDir:
             os.rename(folder, path)  # noqa: PTH104
         except OSError as error:
             shutil.rmtree(staged.path, ignore_errors=True)
-            raise StorageError(f"cannot write {path}: {error.strerror}", *journal.advice(error)) from error
+            raise journal.cannot_write(path, error) from error
         except StorageError:
             shutil.rmtree(staged.path, ignore_errors=True)
             raise

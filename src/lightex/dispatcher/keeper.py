@@ -56,6 +56,7 @@ def keep(work: Callable[[bool], int], ledger: Path) -> int:
                 return 128 - code
             again = True
             print(f"lx: the supervisor was killed ({signal.Signals(-code).name}); another one goes on", file=sys.stderr)
+        print(f"lx: it was killed {_MOST_RESTARTS} times; nothing goes on until: lx resume", file=sys.stderr)
         return 1
     finally:
         _adopt_orphans(False)  # the caller may live on, and would collect zombies

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from lightex.core.errors import StorageError
+from lightex.core.errors import FullDiskError, StorageError
 from lightex.core.journal import Record
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, SUBMITTED
 from lightex.core.units import format_duration
@@ -105,6 +105,7 @@ class Queue:
         running: what runs, by handle.
         ended: how many runs ended for good, by state.
         paused: tells whether nothing new may start; asked before each start.
+        hindrance: the full disk that it waits for, while it does.
     """
 
     jobs: Iterable[Job]
@@ -118,6 +119,7 @@ class Queue:
     ended: Counter[str] = field(default_factory=Counter, init=False)
     paused: Callable[[], bool] = lambda: False
     seconds_worked: float = field(default=0.0, init=False)
+    hindrance: FullDiskError | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.backlog = Backlog(self.jobs)
@@ -135,7 +137,8 @@ class Queue:
         """Run everything; returns how many runs ended in which state.
 
         Raises:
-            StorageError: a run directory cannot be written any more; what runs is killed first.
+            StorageError: a run directory cannot be written any more, or there is no room and it was asked to stop at
+                once; what runs is killed first.
         """
         try:
             while self.running or self.backlog or self._more_may_come():
@@ -233,7 +236,7 @@ class Queue:
     def _start(self, job: Job) -> None:
         gpus = self.leases.gpus(job) if self.leases else ()
         submitted: Record = {"time": time.time(), "state": SUBMITTED, "attempt": job.attempt}
-        if not _write(job, submitted | {"engine": self.engine_name, "code": job.code}):
+        if not self._write(job, submitted | {"engine": self.engine_name, "code": job.code}):
             self._end(job, _REMOVED)
             return
         now = time.monotonic()
@@ -254,7 +257,7 @@ class Queue:
     def _mark_running(self, handle: str, facts: Record) -> None:
         entry = self.running[handle]
         entry.state = RUNNING
-        _write(entry.job, {"time": time.time(), "state": RUNNING, "attempt": entry.job.attempt, **facts})
+        self._write(entry.job, {"time": time.time(), "state": RUNNING, "attempt": entry.job.attempt, **facts})
         self.watch(self, entry.job, JobState(RUNNING))
 
     def _look(self) -> None:
@@ -320,7 +323,7 @@ class Queue:
             self.seconds_worked += event["duration"]
         if state.state in (FAILED, LOST) and (lines := last_lines(job.run)):
             event["last_lines"] = lines
-        if not _write(job, event):
+        if not self._write(job, event):
             state = _REMOVED
         if self.leases:
             self.leases.release(job)
@@ -346,23 +349,33 @@ class Queue:
         reason = f"retry {done + 1} of {most} after: {state.reason}"
         now = time.time()
         event = {"time": now, "state": QUEUED, "attempt": attempt, "reason": reason}
-        _write(job, event | {"retried": retried, "not_before": now + pause})
+        self._write(job, event | {"retried": retried, "not_before": now + pause})
         env = {**job.env, "LX_ATTEMPT": str(attempt)}
         self.backlog.add(replace(job, attempt=attempt, retried=retried, env=env), pause)
         self.watch(self, job, JobState(QUEUED, reason=f"{reason}; it waits {format_duration(pause)}"))
         return True
 
+    def _write(self, job: Job, event: Record) -> bool:
+        """Note a change down; False: somebody has removed the run's directory, which is no reason to end the others.
 
-def _write(job: Job, event: Record) -> bool:
-    """Note a change down; False: somebody has removed the run's directory, which is no reason to end the others.
+        On a full disk it waits until there is room: what runs goes on meanwhile, and nothing new starts.
 
-    Raises:
-        StorageError: it is there, and cannot be written.
-    """
-    try:
-        job.run.append_event(event)
-    except StorageError:
-        if job.run.path.exists():
-            raise
-        return False
-    return True
+        Raises:
+            StorageError: the directory is there, and cannot be written.
+        """
+        while True:
+            try:
+                job.run.append_event(event)
+            except FullDiskError as error:
+                if self._kill:
+                    raise
+                self.hindrance = error
+                self.watch(self, None, None)
+                time.sleep(_TICK)
+            except StorageError:
+                if job.run.path.exists():
+                    raise
+                return False
+            else:
+                self.hindrance = None
+                return True
