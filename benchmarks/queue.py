@@ -44,9 +44,7 @@ def main() -> None:
         began = time.perf_counter()
         queue, ideal = 50 * _each(folder, "sleeps"), 13 * 0.5
         whole = time.perf_counter() - began
-        print(
-            f"  50 x sleep 0.5, 4 at once: {queue / ideal:.3f} of the ideal from the first start to the last end (goal: 1.03)"
-        )
+        print(f"  50 x sleep 0.5, 4 at once, from first start to last end: {queue / ideal:.3f} of the ideal (1.03)")
         print(f"  the same with lx's own start and end: {whole / ideal:.3f}; GNU parallel: {_parallel() / ideal:.3f}")
         print(f"  from an end to the next start: {_gap(folder) * 1000:.1f} ms, median (goal: 10)")
         few, many = (_each(folder, name) for name in ("few", "many"))
