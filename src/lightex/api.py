@@ -154,6 +154,19 @@ class Submission(Sequence[Handle]):
         if self._sweep.supervised or any(handle.state not in ENDED for handle in self):
             _stop(self._sweep, None)
 
+    def _start(self, jobs: int | None, max_failures: int | None) -> None:
+        """Start the process that runs them: one of its own, since a fork would share a notebook's sockets and locks."""
+        options = ["-j", str(jobs)] if jobs is not None else []
+        options += ["--max-failures", str(max_failures)] if max_failures is not None else []
+        command = [sys.executable, "-c", "from lightex.cli import main; main()"]
+        done = subprocess.run(
+            [*command, "--root", str(self._sweep.path.parent.parent), "resume", self.id, "--detach", *options],
+            check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if done.returncode != 0:
+            words = done.stderr.strip().splitlines()
+            raise LightexError(f"sweep {self.id} is recorded, but nothing runs it", *words)
+
     def _all(self) -> list[Handle]:
         if len(self._handles) < self._total:
             self._handles = [Handle(run, self._sweep) for run in self._sweep.runs()]
@@ -192,7 +205,9 @@ def submit(
         NotFoundError: there is no such name, engine or logger.
         StorageError: the folder cannot be written.
     """
-    return _submit(experiments, overrides, engine, jobs, max_failures, root, Source("python", caller(1)))
+    made = _recorded(experiments, overrides, engine, root, Source("python", caller(1)))
+    made._start(jobs, max_failures)
+    return made
 
 
 def run(
@@ -210,7 +225,7 @@ def run(
         ConfigError, NotFoundError, StorageError: see `submit`.
         LightexError: the process that ran them was killed.
     """
-    made = _submit(experiments, overrides, engine, jobs, max_failures, root, Source("python", caller(1)))
+    made = _recorded(experiments, overrides, engine, root, Source("python", caller(1)))
     total = made._sweep.about["total"]
     print(f"{made._sweep.about['config_name']}  {made.id}  {total} experiment{'s' * (total != 1)}")
 
@@ -219,11 +234,13 @@ def run(
         print(f"{f'{count}/{total}':>9}  {last['state']:<9}  {ended.short_id}  {about}", flush=True)
 
     try:
+        made._start(jobs, max_failures)
         made._follow(tell)
     except KeyboardInterrupt:
-        print(f"stopping {made.id}: what runs gets its grace to end", file=sys.stderr, flush=True)
-        made.cancel()
-        made.wait()
+        if made._sweep.supervised:
+            print(f"stopping {made.id}: what runs gets its grace to end", file=sys.stderr, flush=True)
+            made.cancel()
+            made.wait()
         raise
     states = made.states
     steps = f" · lx resume {made.id}" if states.total() != states[SUCCEEDED] else ""
@@ -231,28 +248,16 @@ def run(
     return made
 
 
-def _submit(
+def _recorded(
     experiments: Experiments,
     overrides: Sequence[str],
     engine: str | None,
-    jobs: int | None,
-    max_failures: int | None,
     root: str | Path | None,
     source: Source,
 ) -> Submission:
     plan = _plan(experiments, overrides, engine, source)
     sweep, _ = record(plan, Root.locate(root, plan.project), sys.argv)
     sweep.release()
-    options = ["-j", str(jobs)] if jobs is not None else []
-    options += ["--max-failures", str(max_failures)] if max_failures is not None else []
-    # A process of its own: a fork of a notebook would keep its sockets and its threads' locks.
-    command = [sys.executable, "-c", "from lightex.cli import main; main()", "--root", str(sweep.path.parent.parent)]
-    done = subprocess.run(
-        [*command, "resume", sweep.id, "--detach", *options],
-        check=False, capture_output=True, text=True, cwd=plan.project, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise LightexError(f"sweep {sweep.id} is recorded, but nothing runs it", *done.stderr.strip().splitlines())
     return Submission(sweep)
 
 

@@ -154,6 +154,7 @@ def test_a_paused_sweep_starts_nothing_until_it_is_resumed_and_why_says_so(here,
         wait_for(lambda: (here / "runs").exists() and "RUNNING" in statuses(lx))
         second = ids(lx)[1]
         wait_for(lambda: "a slot (1 of 1 in use, -j 1)" in lx("why", second).out)
+        assert "waits for a slot (1 of 1 in use, -j 1)" in lx("ls").out
         assert lx("pause").code == 0
         assert "end of the pause" in lx("why", second).out
         (here / "go").touch()

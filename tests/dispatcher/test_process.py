@@ -87,7 +87,8 @@ def test_without_control_groups_memory_is_bounded_by_an_rlimit(make, engine):
     engine._cages.bases = {}
     end = certificate(engine, make([sys.executable, "-c", EATS], resources=Resources(memory="64MiB")))
     assert (end["state"], end["cause"], end["exit_code"]) == ("FAILED", "oom", 1)
-    assert end["reason"] == "out of memory, Python: MemoryError (exit code 1)"
+    assert end["reason"].startswith("out of memory, Python: ")
+    assert "MemoryError" in end["reason"]  # Python 3.13 may lack the memory to print it as usual
 
 
 def test_enough_memory_is_enough(make, engine):

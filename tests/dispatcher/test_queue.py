@@ -262,6 +262,7 @@ def test_a_clock_that_is_set_back_ends_nothing_early_or_late(job, monkeypatch):
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "out of memory, CUDA: torch.Out"),
         ("RuntimeError: CUDA error: out of memory", "out of memory, CUDA: RuntimeError"),
         ("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 9 GiB", "out of memory, Python: numpy."),
+        ("object type name: MemoryError", "out of memory, Python: object type name"),
         ("terminate called after throwing an instance of 'std::bad_alloc'", "out of memory, Python: terminate"),
         ("jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while", "out of memory, XLA: jax"),
     ],

@@ -10,7 +10,7 @@ import click
 from lightex.cli.output import age, print_json, print_table
 from lightex.core.naming import label, short_names, show
 from lightex.core.root import Root
-from lightex.core.rundir import RunDir
+from lightex.core.rundir import QUEUED, RunDir
 from lightex.core.summary import Summary
 from lightex.core.summary import read_all as read_summaries
 
@@ -43,7 +43,9 @@ def command(
     if cut > 0:
         click.echo(f"{cut} earlier runs are not shown (lx ls --all)")
     now = time.time()
-    rows = [[s.short_id, s.experiment, s.status, _when(s, now), _about(s)] for s in found]
+    first = {s.sweep: s.id for s in reversed(found) if s.status == QUEUED and not s.reason}
+    waits = {run: folder.sweep(str(sweep)).waits_for for sweep, run in first.items()}
+    rows = [[s.short_id, s.experiment, s.status, _when(s, now), _about(s, waits.get(s.id))] for s in found]
     print_table(["run", "experiment", "state", "when", ""], rows)
 
 
@@ -52,7 +54,9 @@ def _when(summary: Summary, now: float) -> str:
     return age(now - since) if since else "-"
 
 
-def _about(summary: Summary) -> str:
+def _about(summary: Summary, waits: str | None) -> str:
+    if waits:
+        return f"{label(summary.varied)}  waits for {waits}".strip()
     lags = "".join(
         f"  {lag['sink']} behind" + (f": {lag['error']}" if lag["error"] else "")
         for lag in _lags(summary)

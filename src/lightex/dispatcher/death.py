@@ -21,10 +21,15 @@ _LINE = 500  # characters of a line that are kept
 _LINES_READ = 40
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b.*")
 
-# The words of those who run out of memory and tell so: CPython; NumPy; C++; PyTorch (CUDACachingAllocator.cpp); the
-# CUDA runtime (cudaGetErrorString); XLA, which JAX and TensorFlow use.
+# The words of those who run out of memory and tell so: CPython (the second where memory lacks for the traceback as
+# well: _PyObject_Dump in Objects/object.c); NumPy; C++; PyTorch (CUDACachingAllocator.cpp); the CUDA runtime
+# (cudaGetErrorString); XLA, which JAX and TensorFlow use.
+_PYTHON = (
+    r"^(?:MemoryError|object type name: MemoryError|numpy\.\S*_ArrayMemoryError)\b.*",
+    r"^.*std::bad_alloc.*",
+)
 _OUT_OF_MEMORY = (
-    ("Python", re.compile(r"(?m)^(?:numpy\.\S*_ArrayMemoryError|MemoryError)\b.*|^.*std::bad_alloc.*")),
+    ("Python", re.compile("(?m)" + "|".join(_PYTHON))),
     ("CUDA", re.compile(r".*(?:CUDA|HIP)(?: error:)? out of memory.*|.*CUBLAS_STATUS_ALLOC_FAILED.*")),
     ("XLA", re.compile(r".*RESOURCE_EXHAUSTED: Out of memory.*")),
 )
