@@ -63,6 +63,7 @@ def test_a_run_goes_through_its_states_and_keeps_its_output(job):
         ("exit 3", "FAILED", "exit code 3"),
         ("echo 'Traceback'; echo 'ValueError: loss is NaN'; exit 1", "FAILED", "exit code 1: ValueError: loss is NaN"),
         ("kill -9 $$", "FAILED", "killed by SIGKILL"),
+        ("sleep 60 & kill -9 0", "FAILED", "killed by SIGKILL"),
         (["no-such-program"], "FAILED", "command not found: no-such-program on PATH"),
         (["/etc/passwd"], "FAILED", "cannot start /etc/passwd: Permission denied"),
         (["true", "a\0b"], "FAILED", "cannot start 'true': embedded null byte"),
