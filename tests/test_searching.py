@@ -171,6 +171,24 @@ def test_values_that_the_class_always_refuses_end_the_search(here, lx):
     assert "too fast" in done.err
 
 
+def test_a_retry_and_a_part_choose_no_more(here, lx):
+    lx("run", "tune", "hp.fails=true", "--max-failures", "1", "-j", "1")
+    (here / "mended").touch()
+    assert lx("retry", runs_of(lx)[0]["id"]).code == 0
+    assert lx("resume", "--only", "0").code == 0
+    assert [run["status"] for run in runs_of(lx)] == ["SUCCEEDED"]
+    assert "7 trials to choose" in lx("resume").out
+    assert len(runs_of(lx)) == 8
+
+
+def test_a_broken_lxconfig_stops_a_resume_before_anything_is_changed(here, lx):
+    lx("run", "tune", "hp.fails=true", "trials=2")
+    (here / "lxconfig.py").write_text("oops(")
+    assert "lxconfig.py:1" in lx("resume").err
+    assert [run["status"] for run in runs_of(lx)] == ["FAILED"] * 2
+    assert lx("run", "tune", "--needed").code == 2
+
+
 def test_another_space_is_refused_and_says_where_the_trials_are(here, lx):
     lx("run", "tune", "trials=2")
     (here / "lxconfig.py").write_text(CONFIG.replace("[MLP(), MLP(width=3)]", "[MLP(), MLP(width=4)]"))

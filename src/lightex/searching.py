@@ -79,6 +79,7 @@ class Trials:
         self._untold: list[tuple[RunDir, JobState]] = []
         self._read: dict[str, int] = {}  # run id -> how far its records are known
         self._looked = 0.0
+        self._closed = False
         runs = sweep.runs()
         self.count = len(runs)
         started = {run.identity.get("trial") for run in runs}
@@ -105,13 +106,17 @@ class Trials:
 
     @property
     def left(self) -> int:
-        """How many trials have not become runs yet."""
-        return max(0, self.search.trials - self.count)
+        """How many trials are yet to become runs."""
+        return 0 if self._closed else max(0, self.search.trials - self.count)
 
     @property
     def exhausted(self) -> bool:
         """Whether all trials have become runs, or no more can be chosen."""
         return self.left == 0 or self.stuck is not None
+
+    def close(self) -> None:
+        """Choose no more; what runs is watched all the same."""
+        self._closed = True
 
     @property
     def news(self) -> str:

@@ -44,9 +44,10 @@ def command(
         wanted = state in (FAILED, LOST) if failed else state != SUCCEEDED
         return wanted and (numbers is None or number in numbers)
 
+    choose = not failed and numbers is None
+    trials = _trials_left(found) if choose else 0  # first: lxconfig may not be valid any more
     work = reopen(found, again)
     found.paused = False
-    trials = _trials_left(found)
     succeeded, pruned = work.left[SUCCEEDED], work.left[PRUNED]
     others = work.left.total() - succeeded - pruned
     left = (f", {pruned} were given up" if pruned else "") + (f", {others} are left as they are" if others else "")
@@ -58,7 +59,7 @@ def command(
     running = f", {len(work.adopted)} still run" if work.adopted else ""
     more = f", {trials} trials to choose" if trials else ""
     click.echo(f"sweep {found.id}: {succeeded} succeeded before{running}, {len(work.jobs)} to run{more}{left}")
-    return carry_out(found, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach)
+    return carry_out(found, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach, choose=choose)
 
 
 def _trials_left(sweep: SweepDir) -> int:

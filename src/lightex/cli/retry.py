@@ -80,4 +80,4 @@ def _retry(
     numbers = {number for number, run in enumerate(sweep.runs()) if run.id in ids}
     work = reopen(sweep, lambda number, _: number in numbers, changes, pruned_too=True)
     jobs, max_failures, detach, sync_wait = how
-    return carry_out(sweep, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach)  # type: ignore[arg-type]
+    return carry_out(sweep, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach, choose=False)  # type: ignore[arg-type]

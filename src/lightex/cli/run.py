@@ -42,6 +42,8 @@ def command(
     registry = load_registry()
     plan = plan_from(registry, name, overrides, choices)
     folder = Root.locate(root, registry.folder)
+    if plan.search and needed:
+        raise click.UsageError("--needed is for sweeps: a search chooses by what came out, lx resume goes on with one")
     before = succeeded_before(plan, folder) if not plan.search else set()
     if before and needed:
         plan = plan.without(before)

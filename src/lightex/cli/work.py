@@ -23,14 +23,22 @@ if TYPE_CHECKING:
     from lightex.searching import Trials
 
 
-def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, detach: bool) -> int:
+def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, detach: bool, choose: bool = True) -> int:
     """Run the work of a sweep to its end; returns the exit code.
 
     A keeper stands above the process that does it: where that is killed, another one goes on.
+
+    Args:
+        sweep: the sweep, whose dispatcher this process is.
+        work: what to do of it.
+        rules: how.
+        sync_wait: seconds to wait at the end for its loggers.
+        detach: whether to return at once.
+        choose: whether a search chooses further trials.
     """
 
     def once(again: bool) -> int:
-        return _supervised(sweep, reopen(sweep) if again else work, rules, sync_wait)
+        return _supervised(sweep, reopen(sweep) if again else work, rules, sync_wait, choose)
 
     def all_of_it() -> int:
         try:
@@ -55,9 +63,11 @@ def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, de
     return 0
 
 
-def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float) -> int:
+def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float, choose: bool) -> int:
     others = work.left.total() - work.left[SUCCEEDED] - work.left[PRUNED]
     trials = _trials(sweep)
+    if trials and not choose:
+        trials.close()
     total = len(work.all_jobs) + (trials.left if trials else 0)
     if not total:
         return 1 if others else 0
