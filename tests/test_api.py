@@ -152,6 +152,8 @@ def test_mistakes_are_told_and_nothing_is_written(base, tmp_path, make, error, w
     with pytest.raises(error) as found:
         lightex.submit(make(base))
     assert words in str(found.value)
+    with pytest.raises(ConfigError, match="jobs must be a whole number"):
+        lightex.submit(base, jobs=0)
     assert not (tmp_path / "runs").exists()
     with pytest.raises(NotFoundError, match="no engine named"):
         lightex.submit(base, engine="proces")

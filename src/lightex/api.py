@@ -205,7 +205,7 @@ def submit(
         NotFoundError: there is no such name, engine or logger.
         StorageError: the folder cannot be written.
     """
-    made = _recorded(experiments, overrides, engine, root, Source("python", caller(1)))
+    made = _recorded(experiments, overrides, engine, jobs, max_failures, root, Source("python", caller(1)))
     made._start(jobs, max_failures)
     return made
 
@@ -225,7 +225,7 @@ def run(
         ConfigError, NotFoundError, StorageError: see `submit`.
         LightexError: the process that ran them was killed.
     """
-    made = _recorded(experiments, overrides, engine, root, Source("python", caller(1)))
+    made = _recorded(experiments, overrides, engine, jobs, max_failures, root, Source("python", caller(1)))
     total = made._sweep.about["total"]
     print(f"{made._sweep.about['config_name']}  {made.id}  {total} experiment{'s' * (total != 1)}")
 
@@ -252,9 +252,14 @@ def _recorded(
     experiments: Experiments,
     overrides: Sequence[str],
     engine: str | None,
+    jobs: int | None,
+    max_failures: int | None,
     root: str | Path | None,
     source: Source,
 ) -> Submission:
+    for name, given in (("jobs", jobs), ("max_failures", max_failures)):
+        if given is not None and (not isinstance(given, int) or given < 1):
+            raise ConfigError(f"{name} must be a whole number of 1 or more, or None, got {given!r}")
     plan = _plan(experiments, overrides, engine, source)
     sweep, _ = record(plan, Root.locate(root, plan.project), sys.argv)
     sweep.release()

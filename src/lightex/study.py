@@ -187,7 +187,8 @@ def _sampler(search: Search, done: int) -> optuna.samplers.BaseSampler:
         for name in optuna.samplers.__all__
         if name.endswith("Sampler") and "seed" in inspect.signature(getattr(optuna.samplers, name)).parameters
     }
-    known = {name: method for name, method in known.items() if not _needs(method)}  # those that need more than options
+    # Those that need more than options are no names here; brute force is a sweep, and stops only studies that it runs.
+    known = {name: method for name, method in known.items() if not _needs(method) and name != "bruteforce"}
     given = {"seed": search.seed + done}
     made: optuna.samplers.BaseSampler = _made("sampler", search.sampler, known, search.sampler_options, given)
     return made
