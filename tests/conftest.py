@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -115,3 +116,17 @@ def run_dir(tmp_path: Path) -> RunDir:
     identity = {"id": "r", "experiment": "demo", "command": ["true"], "sweep": None}
     return RunDir.create(tmp_path / "runs" / "demo" / "260101-000000-r", identity, {"hp": {"lr": 0.1}},
                          {"time": 1.0, "state": "QUEUED", "attempt": 1})  # fmt: skip
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB, for filling up."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], check=False, capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -8,8 +8,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.helpers import LX, supervisors, wait_for
 
 
@@ -94,19 +92,6 @@ def test_who_is_preempted_goes_on_from_its_checkpoint(project, lx):
     assert lx("ls", "--json").json[0]["status"] == "CANCELLED"
     assert lx("resume").code == 0
     assert lx("ls", "--json").json[0]["attempt"] == 2
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], check=False, capture_output=True
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 FILL = """import os, sys, time

@@ -148,6 +148,24 @@ def test_stopping_one_trial_does_not_stop_the_search(here, lx):
     assert sorted(run["status"] for run in runs_of(lx)) == ["CANCELLED", "SUCCEEDED", "SUCCEEDED"]
 
 
+def test_a_search_is_stopped_while_none_of_its_runs_is_open(here, lx):
+    process = subprocess.Popen([*LX, "run", "tune", "hp.steps=10", "trials=3", "-j", "1"], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while not runs_of(lx):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    sweep = runs_of(lx)[0]["sweep"]
+    lx("pause", sweep)
+    while {run["status"] for run in runs_of(lx)} != {"SUCCEEDED"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    before = len(runs_of(lx))
+    assert "runs ended. Next: lx resume" in lx("stop", sweep).out
+    assert process.wait(20) == 1
+    assert len(runs_of(lx)) == before < 3
+    assert "ended already" in lx("stop", sweep).out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

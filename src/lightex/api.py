@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from lightex.core.errors import ConfigError, LightexError
-from lightex.core.follow import follow
+from lightex.core.follow import follow, line
 from lightex.core.liveness import user
 from lightex.core.naming import label
 from lightex.core.root import Root, SweepDir, project_folder
@@ -95,7 +95,7 @@ class Handle:
             LightexError: nothing is at work on it.
         """
         if self.state not in ENDED:
-            _stop(self._sweep, [self._run.id])
+            self._sweep.stop([self._run.id], _cancelled())
 
 
 class Submission(Sequence[Handle]):
@@ -152,7 +152,7 @@ class Submission(Sequence[Handle]):
             LightexError: nothing is at work on them.
         """
         if self._sweep.supervised or any(handle.state not in ENDED for handle in self):
-            _stop(self._sweep, None)
+            self._sweep.stop(None, _cancelled())
 
     def _start(self, jobs: int | None, max_failures: int | None) -> None:
         """Start the process that runs them: one of its own, since a fork would share a notebook's sockets and locks."""
@@ -230,8 +230,7 @@ def run(
     print(f"{made._sweep.about['config_name']}  {made.id}  {total} experiment{'s' * (total != 1)}")
 
     def tell(count: int, ended: RunDir, last: dict[str, Any]) -> None:
-        about = f"{label(ended.identity.get('varied') or {})}  {last.get('reason') or ''}".strip()
-        print(f"{f'{count}/{total}':>9}  {last['state']:<9}  {ended.short_id}  {about}", flush=True)
+        print(line(ended, last, count, total), flush=True)
 
     try:
         made._start(jobs, max_failures)
@@ -292,10 +291,8 @@ def _several(experiments: Any) -> Sweep:
     return Sweep(tuple(part for each in parts for part in each))
 
 
-def _stop(sweep: SweepDir, runs: list[str] | None) -> None:
-    if not sweep.supervised:
-        raise _abandoned(sweep, len(runs or sweep.runs()))
-    sweep.request({"do": "stop", "runs": runs, "reason": f"cancelled by {user()} from Python", "kill": False})
+def _cancelled() -> str:
+    return f"cancelled by {user()} from Python"
 
 
 def _abandoned(sweep: SweepDir, count: int) -> LightexError:

@@ -129,13 +129,13 @@ class Trials:
             return None
         try:
             trial, values = self._orphans.pop(0) if self._orphans else self.study.ask()
+            config = self.search.config(values)
+            item = planned(config, values, self.plan.project)
         except ConfigError as error:  # what runs goes on
             self.stuck = error
             return None
         except FullDiskError:  # there may be room later
             return None
-        config = self.search.config(values)
-        item = planned(config, values, self.plan.project)
         now, width = time.time(), max(3, len(str(self.search.trials - 1)))
         shared = identity_of_all(self.sweep, self._code) | {"created": now, "after": self._after}
         root = self.sweep.path.parent.parent
@@ -157,8 +157,7 @@ class Trials:
             self._tell()
             if job is None and self.search.pruner and time.monotonic() - self._looked > _LOOK:
                 self._looked = time.monotonic()
-                for entry in [entry for entry in queue.running.values() if entry.ending is None]:
-                    self._judge(queue, entry.job.run)
+                self._judge_all(queue)
             watch(queue, job, state)
 
         return wrapped
@@ -172,6 +171,16 @@ class Trials:
                 return
             self._untold.pop(0)
 
+    def _judge_all(self, queue: Queue) -> None:
+        """Give up what is hopeless; what a full disk refuses, later. A pruner that cannot judge ends nothing."""
+        try:
+            for entry in [entry for entry in queue.running.values() if entry.ending is None]:
+                self._judge(queue, entry.job.run)
+        except FullDiskError:
+            return
+        except ConfigError as error:
+            self.stuck = self.stuck or error
+
     def _judge(self, queue: Queue, run: RunDir) -> None:
         points = self._report(run)
         if points and self.study.hopeless(run.identity["trial"]):
@@ -183,7 +192,7 @@ class Trials:
         """Tell the study what a run has logged since it was last looked at; returns that, by step."""
         trial = run.identity["trial"]
         known = self.study.reported(trial)
-        records, self._read[run.id] = journal.read_from(run.records_file(), self._read.get(run.id, 0))
+        records, end = journal.read_from(run.records_file(), self._read.get(run.id, 0))
         points: dict[int, float] = {}
         for record in records:
             value = number((record.get("metrics") or {}).get(self.metric))
@@ -192,6 +201,7 @@ class Trials:
                 points[int(step) if step is not None else len(known) + len(points)] = value
         new = {step: value for step, value in points.items() if step not in known}
         self.study.report(trial, new)
+        self._read[run.id] = end  # only now: what a full disk refused is read again
         return new
 
     def _settle(self, run: RunDir, state: JobState) -> None:

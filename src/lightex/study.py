@@ -68,6 +68,9 @@ class Study:
                 frozen.number: Trial(self._study, frozen._trial_id)
                 for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             }
+            for number, trial in list(self._open.items()):
+                if not self._space.keys() <= trial.params.keys():  # killed, or out of room, while it was drawn
+                    self._study.tell(self._open.pop(number), state=TrialState.FAIL)
 
     @property
     def open(self) -> dict[int, dict[str, Any]]:
@@ -89,7 +92,8 @@ class Study:
                 self.search.config(values)
             except ConfigError as error:
                 reason = error
-                self._study.tell(trial, state=TrialState.FAIL)
+                with _translated(self.path):
+                    self._study.tell(trial, state=TrialState.FAIL)
                 continue
             self._open[trial.number] = trial
             return trial.number, values
@@ -110,7 +114,8 @@ class Study:
     def hopeless(self, number: int) -> bool:
         """Whether the pruner would give a trial up."""
         trial = self._open.get(number)
-        return bool(trial and trial.should_prune())
+        with _translated(self.path):
+            return bool(trial and trial.should_prune())
 
     def tell(self, number: int, value: float | None, pruned: bool = False) -> bool:
         """Tell how a trial ended; whether it was open.
@@ -258,5 +263,7 @@ def _translated(path: Path) -> Iterator[None]:
             yield
     except OSError as error:
         raise journal.cannot_write(path, error) from error
+    except ImportError as error:  # some methods need a package that Optuna asks for only when they are at work
+        raise ConfigError(f"search: {error}", "install it, or choose another sampler or pruner") from error
     except ValueError as error:  # another space than before, or a file that is broken
         raise ConfigError(f"search: {error}", f"its trials are in {path}; for another space start it anew") from error

@@ -280,7 +280,7 @@ def _requests(sweep: SweepDir, watch: Watcher) -> Watcher:
 
     def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
         nonlocal look_at, told
-        if job is None and time.monotonic() > look_at:
+        if job is None and time.monotonic() > look_at and not queue.hindrance:
             look_at = time.monotonic() + _REQUESTS
             for request in sweep.take_requests():
                 _do(sweep, queue, request)

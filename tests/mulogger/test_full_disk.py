@@ -1,10 +1,7 @@
 """A disk that is full for real: a small tmpfs."""
 
-import os
 import subprocess
 import sys
-
-import pytest
 
 from lightex.core.root import Root
 from lightex.core.summary import read_logged
@@ -26,19 +23,6 @@ with open(sys.argv[1] + "/ballast", "wb") as ballast:
                 os.unlink(sys.argv[1] + "/ballast")
                 os.ftruncate(ballast.fileno(), 0)
 """
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)], check=False, capture_output=True
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_training_goes_on_and_what_waited_is_written_when_there_is_room(small_disk):

@@ -7,10 +7,8 @@ from collections import Counter
 import click
 
 from lightex.cli.output import COLOURS, paint
-from lightex.core.follow import follow
-from lightex.core.naming import label
+from lightex.core.follow import follow, line
 from lightex.core.root import Root, SweepDir
-from lightex.core.rundir import RunDir
 
 
 @click.command()
@@ -31,7 +29,7 @@ def _follow(sweep: SweepDir) -> int:
     ended: Counter[str] = Counter()
     for run, last in follow(sweep):
         ended["given up" if last.get("cause") == "pruned" else str(last["state"]).lower()] += 1
-        _line(run, str(last["state"]), last.get("reason"), ended.total(), total)
+        click.echo(line(run, last, ended.total(), total, lambda state: paint(state, COLOURS.get(state))))
     runs = len(sweep.runs())
     counts = ", ".join(f"{count} {state}" for state, count in ended.items()) or "nothing has ended"
     click.echo(f"{counts}. Next: lx compare {sweep.id}" + _rest(sweep, runs - ended.total(), ended))
@@ -46,8 +44,3 @@ def _rest(sweep: SweepDir, open_runs: int, ended: Counter[str]) -> str:
 
 def _well(ended: Counter[str]) -> int:
     return ended["succeeded"] + ended["given up"]
-
-
-def _line(run: RunDir, state: str, reason: str | None, count: int, total: int) -> None:
-    about = f"{label(run.identity.get('varied') or {})}  {reason or ''}".strip()
-    click.echo(f"{f'{count}/{total}':>9}  {paint(f'{state:<9}', COLOURS.get(state))}  {run.short_id}  {about}")

@@ -9,6 +9,7 @@ from lightex.cli.work import carry_out
 from lightex.core.root import Root, SweepDir
 from lightex.core.rundir import FAILED, LOST, SUCCEEDED
 from lightex.dispatcher.queue import Rules
+from lightex.searching import Trials, trials_left
 from lightex.supervision import PRUNED, reopen
 
 
@@ -45,14 +46,14 @@ def command(
         return wanted and (numbers is None or number in numbers)
 
     choose = not failed and numbers is None
-    trials = _trials_left(found) if choose else 0  # first: lxconfig may not be valid any more
+    trials = trials_left(found) if choose else 0  # first: lxconfig may not be valid any more
     work = reopen(found, again)
     found.paused = False
     succeeded, pruned = work.left[SUCCEEDED], work.left[PRUNED]
     others = work.left.total() - succeeded - pruned
     left = (f", {pruned} were given up" if pruned else "") + (f", {others} are left as they are" if others else "")
     if not work.all_jobs and not trials:
-        _tell_study(found)
+        Trials.of(found)  # runs may have ended while nothing watched them: its study is told
         found.release()
         click.echo(f"sweep {found.id}: nothing to resume, {succeeded} succeeded{left}. Next: lx compare {found.id}")
         return 0
@@ -60,22 +61,6 @@ def command(
     more = f", {trials} trials to choose" if trials else ""
     click.echo(f"sweep {found.id}: {succeeded} succeeded before{running}, {len(work.jobs)} to run{more}{left}")
     return carry_out(found, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach, choose=choose)
-
-
-def _trials_left(sweep: SweepDir) -> int:
-    if not sweep.about.get("search"):
-        return 0
-    from lightex.searching import trials_left
-
-    return trials_left(sweep)
-
-
-def _tell_study(sweep: SweepDir) -> None:
-    """Nothing is left to do, but runs may have ended while nothing watched them."""
-    if sweep.about.get("search"):
-        from lightex.searching import Trials
-
-        Trials.of(sweep)
 
 
 def _numbers(text: str, sweep: SweepDir) -> set[int]:

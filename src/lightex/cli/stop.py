@@ -6,9 +6,9 @@ import time
 
 import click
 
-from lightex.core.errors import LightexError
+from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.liveness import user
-from lightex.core.root import Root
+from lightex.core.root import Root, SweepDir
 from lightex.core.rundir import ENDED, RunDir
 
 _LOOK = 0.1  # seconds between two looks
@@ -21,27 +21,50 @@ _LOOK = 0.1  # seconds between two looks
 def command(root: str | None, which: tuple[str, ...], kill: bool) -> None:
     """End runs, or whole sweeps: each gets SIGTERM and its grace; what has not started is cancelled."""
     folder = Root.locate(root)
-    by_sweep: dict[str, list[RunDir]] = {}
-    for run in {run.id: run for prefix in which for run in folder.find(prefix)}.values():
-        if run.events()[-1].get("state") not in ENDED:
-            by_sweep.setdefault(str(run.identity.get("sweep")), []).append(run)
-    if not by_sweep:
+    sweeps, runs = _meant(folder, which)
+    singles: dict[str, list[RunDir]] = {}
+    for run in runs.values():
+        if _open(run) and (sweep_id := str(run.identity.get("sweep"))) not in sweeps:
+            singles.setdefault(sweep_id, []).append(run)
+    for sweep_id, some in singles.items():
+        if not folder.sweep(sweep_id).path.is_dir():
+            raise LightexError(f"run {some[0].short_id} was not started by lx", "end its process yourself")
+    # A search between two trials has no run that is open, and is at work all the same.
+    at_work = [sweep for sweep in sweeps.values() if sweep.supervised or any(map(_open, sweep.runs()))]
+    if not at_work and not singles:
         click.echo("they have all ended already")
         return
-    for sweep_id, runs in by_sweep.items():
-        sweep = folder.sweep(sweep_id)
-        if not sweep.path.is_dir():
-            raise LightexError(f"run {runs[0].short_id} was not started by lx", "end its process yourself")
-        if not sweep.supervised:
-            raise LightexError(f"nothing is at work on sweep {sweep_id}", f"lx resume {sweep_id} takes it up again")
-        open_runs = [run.id for run in sweep.runs() if run.events()[-1].get("state") not in ENDED]
-        named = any(sweep_id.startswith(prefix) for prefix in which)
-        everything = named and {run.id for run in runs} == set(open_runs)  # more trials of a search may yet come
-        ids = None if everything else [run.id for run in runs]
-        sweep.request({"do": "stop", "runs": ids, "reason": f"lx stop by {user()}", "kill": kill})
-    waiting = [run for runs in by_sweep.values() for run in runs]
-    count = len(waiting)
-    while waiting:
+    waiting = [run for some in singles.values() for run in some]
+    waiting += [run for sweep in at_work for run in sweep.runs() if _open(run)]
+    reason = f"lx stop by {user()}"
+    for sweep in at_work:
+        sweep.stop(None, reason, kill)
+    for sweep_id, some in singles.items():
+        folder.sweep(sweep_id).stop([run.id for run in some], reason, kill)
+    while any(map(_open, waiting)) or any(sweep.supervised for sweep in at_work):
         time.sleep(_LOOK)
-        waiting = [run for run in waiting if run.events()[-1].get("state") not in ENDED]
-    click.echo(f"{count} run{'s' * (count != 1)} ended. Next: lx resume {' '.join(by_sweep)}")
+    count = len(waiting)
+    names = [*(sweep.id for sweep in at_work), *singles]
+    click.echo(f"{count} run{'s' * (count != 1)} ended. Next: lx resume {' '.join(names)}")
+
+
+def _meant(folder: Root, which: tuple[str, ...]) -> tuple[dict[str, SweepDir], dict[str, RunDir]]:
+    """The whole sweeps and the single runs that words name.
+
+    Raises:
+        NotFoundError: a word names nothing, or several things.
+    """
+    sweeps: dict[str, SweepDir] = {}
+    runs: dict[str, RunDir] = {}
+    for word in which:
+        try:
+            sweep = folder.find_sweep(word)
+        except NotFoundError:
+            runs |= {run.id: run for run in folder.find(word)}
+        else:
+            sweeps[sweep.id] = sweep
+    return sweeps, runs
+
+
+def _open(run: RunDir) -> bool:
+    return run.events()[-1].get("state") not in ENDED

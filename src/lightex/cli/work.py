@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import click
 
@@ -17,10 +16,8 @@ from lightex.core.root import SweepDir
 from lightex.core.rundir import SUCCEEDED
 from lightex.dispatcher.keeper import keep
 from lightex.dispatcher.queue import Rules
+from lightex.searching import Trials
 from lightex.supervision import PRUNED, Work, reopen, supervise
-
-if TYPE_CHECKING:
-    from lightex.searching import Trials
 
 
 def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, detach: bool, choose: bool = True) -> int:
@@ -65,7 +62,7 @@ def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, de
 
 def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float, choose: bool) -> int:
     others = work.left.total() - work.left[SUCCEEDED] - work.left[PRUNED]
-    trials = _trials(sweep)
+    trials = Trials.of(sweep)
     if trials and not choose:
         trials.close()
     total = len(work.all_jobs) + (trials.left if trials else 0)
@@ -83,14 +80,6 @@ def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float, cho
         code = trials.stuck.exit_code
     settle(sweep.runs() if trials else [job.run for job in work.all_jobs], sync_wait, sweep.id)
     return code or (1 if others else 0)
-
-
-def _trials(sweep: SweepDir) -> Trials | None:
-    if not sweep.about.get("search"):
-        return None
-    from lightex.searching import Trials
-
-    return Trials.of(sweep)
 
 
 def _guarded(function: Callable[[], int]) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lightex.core.journal import Record
+from lightex.core.naming import label
 from lightex.core.root import SweepDir
 from lightex.core.rundir import ENDED, RunDir
 
@@ -42,3 +43,10 @@ def follow(sweep: SweepDir, until: float | None = None) -> Iterator[tuple[RunDir
         if until is not None and time.monotonic() >= until:
             raise TimeoutError(f"{total - ended} of {total} experiments of sweep {sweep.id} have not ended")
         time.sleep(_LOOK)
+
+
+def line(run: RunDir, last: Record, count: int, total: int, paint: Callable[[str], str] = str) -> str:
+    """What is told of a run that has ended: the how manieth, its state (through `paint`), its id, what it is, why."""
+    about = f"{label(run.identity.get('varied') or {})}  {last.get('reason') or ''}".strip()
+    state = str(last["state"])
+    return f"{f'{count}/{total}':>9}  {paint(state)}{' ' * (9 - len(state))}  {run.short_id}  {about}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lightex.core import journal
-from lightex.core.errors import NotFoundError, did_you_mean
+from lightex.core.errors import LightexError, NotFoundError, did_you_mean
 from lightex.core.rundir import RunDir, read_object, short, write_object
 
 PROJECT_FILES = ("lxconfig.py", "lxconfig.yaml", "lxconfig.toml", "lxconfig.json")
@@ -209,6 +209,17 @@ class SweepDir:
             write_object(folder / f"{time.time_ns()}-{os.getpid()}.json", request)
         except OSError as error:
             raise journal.cannot_write(folder, error) from error
+
+    def stop(self, runs: Sequence[str] | None, reason: str, kill: bool = False) -> None:
+        """Ask the dispatcher of this sweep to end runs, by their ids, or (None) all of it.
+
+        Raises:
+            LightexError: there is no dispatcher.
+            StorageError: the folder cannot be written.
+        """
+        if not self.supervised:
+            raise LightexError(f"nothing is at work on sweep {self.id}", f"lx resume {self.id} takes it up again")
+        self.request({"do": "stop", "runs": runs, "reason": reason, "kill": kill})
 
     def take_requests(self) -> list[dict[str, Any]]:
         """What is asked of the dispatcher, in order; each is told once."""
