@@ -260,7 +260,7 @@ def _recorded(
         if given is not None and (not isinstance(given, int) or given < 1):
             raise ConfigError(f"{name} must be a whole number of 1 or more, or None, got {given!r}")
     plan = _plan(experiments, overrides, engine, source)
-    sweep, _ = record(plan, Root.locate(root, plan.project), sys.argv)
+    sweep, _ = record(plan, Root.locate(root, plan.project), sys.argv, print)
     sweep.release()
     return Submission(sweep)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
@@ -207,7 +206,7 @@ def planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) -
         if not command:
             raise ConfigError(f"{config.name}: the command is empty: {config.command!r}")
     else:
-        command = [sys.executable, "-m", "lightex.target", str(config.target)]
+        command = [plugins.load(plugins.ENGINES, config.engine).python, "-m", "lightex.target", str(config.target)]
     for name in config.env:
         _refuse_secret(f"env.{name}", name)
     tree = to_tree(config)
@@ -249,7 +248,11 @@ def _check_possible(plan: Plan) -> None:
         raise ConfigError(f"{plan.name} has no experiments")
     for logger in {repr(each): each for item in plan.experiments for each in item.config.loggers}.values():
         _check_logger(logger)
-    capacity = load_engine(plan.engine).capacity()
+    engine = load_engine(plan.engine)
+    places = {repr((item.config.container, item.config.storage)): item.config for item in plan.experiments}
+    for config in places.values():
+        engine.check(config, plan.project)
+    capacity = engine.capacity()
     needs: dict[Resources, Planned] = {item.config.resources: item for item in plan.experiments}
     for resources, item in needs.items():
         if capacity and (lacks := capacity.lacks(resources)):

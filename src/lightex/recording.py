@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,27 @@ from lightex.dispatcher.job import Job
 from lightex.experiment import Plan, Planned, dependencies
 from lightex.namedconf.search import Search
 from lightex.storage import snapshot
-from lightex.supervision import Work, make_job
+from lightex.supervision import Work, load_engine, make_job
 
 
-def record(plan: Plan, root: Root, command_line: Sequence[str]) -> tuple[SweepDir, Work]:
+def record(
+    plan: Plan, root: Root, command_line: Sequence[str], tell: Callable[[str], None] = lambda _: None
+) -> tuple[SweepDir, Work]:
     """Write a plan down as a sweep of queued runs, all of it or nothing; a search's runs come later.
+
+    Args:
+        plan: what.
+        root: where.
+        command_line: recorded with it.
+        tell: is given lines of what its engine does first to get ready (see `Engine.prepare`).
 
     Raises:
         ConfigError: what a run depends on does not exist.
+        LightexError: the engine cannot get ready; nothing is written.
         StorageError: the folder cannot be written; what was written is removed.
     """
     earlier = dependencies(plan, root)
+    load_engine(plan.engine).prepare([item.config for item in plan.experiments], plan.project, tell)
     sweep = root.new_sweep(about(plan, command_line))
     names = {item.config.name for item in plan.experiments}
     jobs: list[Job] = []
@@ -83,7 +93,7 @@ def identity_of_all(sweep: SweepDir, code: snapshot.Snapshot) -> dict[str, Any]:
     """What run.json says alike in all runs of a sweep."""
     told = sweep.about
     names = ("config_name", "config_reference", "engine", "created", "user", "host")
-    return {"sweep": sweep.id, "git": code.commit} | {name: told[name] for name in names}
+    return {"sweep": sweep.id, "git": code.commit, "project": told["project"]} | {name: told[name] for name in names}
 
 
 def add_run(path: Path, item: Planned, code: snapshot.Snapshot, more: Mapping[str, Any]) -> Job:

@@ -14,9 +14,10 @@ from typing import Any
 
 from lightex.core import plugins
 from lightex.core.errors import ConfigError, LightexError
+from lightex.core.liveness import host
 from lightex.core.root import SweepDir
 from lightex.core.rundir import CANCELLED, ENDED, LOST, QUEUED, RUNNING, SUBMITTED, SUCCEEDED, RunDir
-from lightex.core.taxonomy import Experiment, Resources
+from lightex.core.taxonomy import Build, Container, Experiment, Resources
 from lightex.dispatcher.death import certify
 from lightex.dispatcher.engine import Engine, JobState
 from lightex.dispatcher.job import Job
@@ -107,6 +108,7 @@ def make_job(run: RunDir, attempt: int, code: str | None, *, retried: Mapping[st
     """
     identity, config = run.identity, run.config
     after = tuple(run.path.parent.parent / name for name in identity.get("after", ()))
+    project = Path(identity.get("project") or identity["cwd"])
     env = {
         "LX_RUN_DIR": str(run.path),
         "LX_RUN_ID": run.id,
@@ -121,12 +123,33 @@ def make_job(run: RunDir, attempt: int, code: str | None, *, retried: Mapping[st
         command=tuple(identity["command"]),
         env=env,
         cwd=Path(identity["cwd"]),
+        project=project,
+        dirs={name: project / path for name, path in ((config.get("storage") or {}).get("dirs") or {}).items()},
+        container=_container(config.get("container")),
+        inherit=_inherited(config),
         after=after,
         retried=retried or {},
         attempt=attempt,
         code=code,
         **_chosen(run, attempt),
     )
+
+
+def _container(tree: Mapping[str, Any] | None) -> Container | None:
+    """The container of a config that was written down."""
+    if tree is None:
+        return None
+    image = tree["image"]
+    return Container(**{**tree, "image": Build(**image) if isinstance(image, Mapping) else image})
+
+
+def _inherited(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The variables of our environment that a run gets wherever it runs, by its config and for its loggers."""
+    names = list((config.get("container") or {}).get("inherit") or ())
+    for logger in config.get("loggers") or ():
+        sink = plugins.load(plugins.SINKS, logger if isinstance(logger, str) else logger["name"])
+        names += sink.environment
+    return tuple(dict.fromkeys(names))
 
 
 Again = Callable[[int, str], bool]
@@ -216,6 +239,8 @@ class _Reopening:
 
     def _lost(self, adopted: Adopted) -> JobState | None:
         """What there is to say of a job that is gone and not in the ledger; None: it runs, or its end is known."""
+        if not self.engine.children:  # it is there to be asked until its end has been noted down
+            return None
         state = self.engine.poll([adopted.handle], 0).get(adopted.handle)
         return state if state and state.state == LOST and not self.ledger.told(adopted.handle) else None
 
@@ -226,10 +251,12 @@ class _Reopening:
         ended already, it is the one end in the ledger that no run claims.
         """
         if last.get("state") == RUNNING and isinstance(last.get("handle"), str):
-            return Adopted(job, last["handle"], float(last["time"]), tuple(last.get("gpus") or ()))
+            return _adopted(job, last)
         found: tuple[str, Mapping[str, Any]] | None = None
         for _ in range(_CUT_OFF_LOOKS):  # it may be about to start its command, or about to be collected by the keeper
             found = self.engine.find(job)
+            if not self.engine.children:
+                break
             if not found and (handle := self.ledger.cut_off(float(last.get("time", 0.0)), self.claimed)):
                 found = handle, {}
             if found:
@@ -240,8 +267,16 @@ class _Reopening:
         handle, process = found
         self.claimed.add(handle)
         event = {"time": time.time(), "state": RUNNING, "attempt": job.attempt, "handle": handle}
-        job.run.append_event(event | ({"process": process} if process else {}))
-        return Adopted(job, handle, time.time())
+        event |= {"process": process} if process else {}
+        job.run.append_event(event)
+        return _adopted(job, event)
+
+
+def _adopted(job: Job, running: Mapping[str, Any]) -> Adopted:
+    """A job as its RUNNING event has it."""
+    mark = running.get("process") or {}
+    process = f"{mark['pid']}:{mark['born']}" if mark.get("born") and mark.get("host") == host() else None
+    return Adopted(job, running["handle"], float(running["time"]), tuple(running.get("gpus") or ()), process)
 
 
 def _retried(run: RunDir) -> Mapping[str, int]:
@@ -256,14 +291,15 @@ def supervise(sweep: SweepDir, work: Work, rules: Rules, watch: Watcher) -> tupl
         How many runs ended in which state, and why it was stopped if it was.
     """
     name = str(sweep.about["engine"])
+    engine = load_engine(name)
     queue = Queue(
         work.jobs,
-        load_engine(name),
+        engine,
         name,
         rules=rules,
         watch=_requests(sweep, _feeding(watch)),
         adopted=work.adopted,
-        ending=Ledger(sweep.ledger).ending,
+        ending=Ledger(sweep.ledger).ending if engine.children else lambda _: JobState(LOST),
         paused=lambda: sweep.paused,
     )
     with _stopping(queue.stop):

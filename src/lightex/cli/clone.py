@@ -7,6 +7,7 @@ import sys
 import click
 
 from lightex.cli.options import load_registry, queue_options
+from lightex.cli.telling import Telling
 from lightex.cli.work import carry_out
 from lightex.core.root import Root
 from lightex.dispatcher.queue import Rules
@@ -39,5 +40,6 @@ def command(
     registry = load_registry()
     folder = Root.locate(root, registry.folder)
     plan = plan_clone(registry, folder.find_run(run), overrides)
-    sweep, work = record(plan, folder, sys.argv)
+    with Telling() as tell:
+        sweep, work = record(plan, folder, sys.argv, tell)
     return carry_out(sweep, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach)

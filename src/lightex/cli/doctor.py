@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,13 +17,23 @@ from lightex.core.errors import LightexError
 from lightex.core.root import Root
 from lightex.core.units import format_size
 
+if TYPE_CHECKING:
+    from lightex.core.taxonomy import Experiment
+    from lightex.dispatcher.engine import Engine
+
 
 @click.command()
+@click.option("--engine", "-e", help="Look at this engine in full.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
 @click.pass_obj
-def command(root: str | None, as_json: bool) -> int:
-    """Check that this machine is ready: Python, the folder of runs, resources, engines, configs."""
-    findings = [_python(), _runs(Root.locate(root)), *_resources(), *_engines(), _git(), _configs()]
+def command(root: str | None, /, engine: str | None, as_json: bool) -> int:
+    """Check that this machine is ready: Python, the folder of runs, resources, engines, configs.
+
+    \b
+    lx doctor                all engines in short, those that configs name in full
+    lx doctor -e docker      one engine in full: what it runs on, rights, images, mounts, GPUs
+    """
+    findings = [_python(), _runs(Root.locate(root)), *_resources(), *_engines(engine), _git(), _configs()]
     if as_json:
         print_json([{"what": what, "ok": ok, "found": found} for what, ok, found in findings])
     else:
@@ -65,16 +76,38 @@ def _resources() -> list[Finding]:
     ]
 
 
-def _engines() -> list[Finding]:
+def _engines(asked: str | None) -> list[Finding]:
+    """What engines there are. One that is asked for, or that a config names, is looked at in full."""
+    experiments, project = _experiments()
+    wanted = {asked} if asked else {experiment.engine for experiment in experiments}
     found: list[Finding] = []
+    if asked:
+        plugins.find(plugins.ENGINES, asked)
     for name in plugins.names(plugins.ENGINES):
         try:
-            plugins.load(plugins.ENGINES, name)()
+            engine: Engine = plugins.load(plugins.ENGINES, name)()
         except LightexError as error:
-            found.append((name, None, "; ".join((error.message, *error.details))))
-        else:
-            found.append((name, True, "engine, ready"))
+            found.append((name, False if name in wanted else None, "; ".join((error.message, *error.details))))
+            continue
+        if name not in wanted:
+            found.append((name, None, f"engine, not named by a config here (lx doctor -e {name} looks at it)"))
+            continue
+        own = [each for each in experiments if name in (each.engine, asked)]
+        found += [(name, each.ok, f"{each.what}: {each.words}") for each in engine.examine(own, project)]
     return found
+
+
+def _experiments() -> tuple[list[Experiment[Any]], Path]:
+    """The experiments of the configs here, and their folder."""
+    from lightex.cli.options import load_registry
+    from lightex.core.taxonomy import Experiment
+
+    try:
+        registry = load_registry()
+        bases = [named.base for named in registry.names() if named.kind != "part"]
+    except LightexError:  # said by another finding
+        return [], Path.cwd()
+    return [base for base in bases if isinstance(base, Experiment)], registry.folder
 
 
 def _git() -> Finding:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from lightex.cli import dockerfile
 from lightex.cli.arguments import Argument, read_arguments
 from lightex.core.errors import LightexError
 
@@ -63,13 +64,21 @@ _FIELDS = "    lr: float = 0.01\n    epochs: int = 10\n    seed: int = 0"
 
 @click.command()
 @click.argument("script", required=False, type=click.Path())
-@click.option("--force", is_flag=True, help="Write over an lxconfig.py that is there.")
-def command(script: str | None, force: bool) -> None:
-    """Write a first lxconfig.py here.
+@click.option("--docker", is_flag=True, help="Write a Dockerfile and a .dockerignore from what the project needs.")
+@click.option("--force", is_flag=True, help="Write over files that are there.")
+def command(script: str | None, docker: bool, force: bool) -> None:
+    """Write a first lxconfig.py here, or (--docker) a Dockerfile for a project that is there.
 
     With SCRIPT, from the arguments that it gives to argparse (it is read, not run); without, beside a small
     train.py of its own.
     """
+    if docker:
+        if script:
+            raise click.UsageError("--docker is for the project as a whole: lx init --docker")
+        for written in dockerfile.write(Path.cwd(), force):
+            click.echo(f"wrote {written}")
+        click.echo("Next: give a config container=Container(image=Build(), mount_lightex=True), then: lx run -e docker")
+        return
     target = Path("lxconfig.py")
     if target.exists() and not force:
         raise LightexError(f"{target} exists already", "lx configs lists what it has; --force writes over it")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 
+from lightex.core import jsonlib
 from lightex.core.journal import jsonable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def paint(text: str, colour: str | None = None, **style: Any) -> str:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON for machines."""
-    click.echo(orjson.dumps(jsonable(value), option=orjson.OPT_INDENT_2).decode())
+    click.echo(jsonlib.dumps(jsonable(value), option=jsonlib.OPT_INDENT_2).decode())
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:

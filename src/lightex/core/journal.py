@@ -9,8 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from lightex.core import jsonlib
 from lightex.core.errors import FullDiskError, StorageError
 
 NONFINITE = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
@@ -46,7 +45,7 @@ def encode(record: Record) -> bytes:
     Raises:
         TypeError: a value has no JSON form.
     """
-    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+    return jsonlib.dumps(record, option=jsonlib.OPT_APPEND_NEWLINE | jsonlib.OPT_SERIALIZE_NUMPY)
 
 
 def append(path: Path | str, *records: Record) -> None:
@@ -134,8 +133,8 @@ def read_from(path: Path | str, start: int = 0, size: int = -1) -> tuple[list[Re
     records = []
     for line in data[:end].split(b"\n")[:-1]:
         try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            record = jsonlib.loads(line)
+        except jsonlib.JSONDecodeError:
             continue
         if isinstance(record, dict):
             records.append(record)

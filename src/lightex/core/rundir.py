@@ -9,9 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from lightex.core import journal
+from lightex.core import journal, jsonlib
 from lightex.core.errors import NewerFormatError, StorageError
 from lightex.core.journal import Record, jsonable
 
@@ -71,6 +69,11 @@ class RunDir:
     def output_file(self) -> Path:
         """Standard output and standard error of the command, of all attempts."""
         return self.path / "output.log"
+
+    @property
+    def build_log(self) -> Path:
+        """What was printed when the image that it runs in was built."""
+        return self.path / "build.log"
 
     @property
     def artifacts(self) -> Path:
@@ -180,6 +183,17 @@ class RunDir:
         finally:
             os.close(descriptor)
 
+    def begin_output(self, attempt: int) -> int:
+        """Open the output file for an attempt, which goes on in it; returns the descriptor.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        descriptor = os.open(self.output_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if attempt > 1:
+            os.write(descriptor, f"--- attempt {attempt} ---\n".encode())
+        return descriptor
+
     def written(self) -> tuple[int, ...]:
         """How many bytes of output and of records there are: what changes while a run does anything to be seen."""
         try:
@@ -212,10 +226,10 @@ def read_object(path: Path | str) -> dict[str, Any]:
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123  Path.open costs twice as much, and 1,000 runs are listed
-            value = orjson.loads(file.read())
+            value = jsonlib.loads(file.read())
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from error
-    except orjson.JSONDecodeError as error:
+    except jsonlib.JSONDecodeError as error:
         raise StorageError(f"{path} is broken: line {error.lineno}, column {error.colno}: {error.msg}") from error
     if not isinstance(value, dict):
         raise StorageError(f"{path} is broken: not a JSON object")
@@ -234,7 +248,7 @@ def write_object(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _write(path: Path | str, value: Mapping[str, Any]) -> None:
-    data = orjson.dumps(jsonable(dict(value)), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    data = jsonlib.dumps(jsonable(dict(value)), option=jsonlib.OPT_INDENT_2 | jsonlib.OPT_APPEND_NEWLINE)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         journal.write_whole(descriptor, data)

@@ -31,17 +31,22 @@ class Resources:
         gpus: how many GPUs, each to itself unless `gpu_memory` is given.
         gpu_memory: bytes or "20GiB" of each GPU: it is shared with others as far as their sum fits. One GPU where
             `gpus` is 0.
+        shared_memory: bytes or "8GiB" that /dev/shm of a container may hold; None: half of its memory, as Linux has it.
+        node_labels: "NAME=VALUE" of what a node must be labelled with, on engines that run on several.
     """
 
     cpus: float = 1.0
     memory: Size | None = None
     gpus: int = 0
     gpu_memory: Size | None = None
+    shared_memory: Size | None = None
+    node_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
             if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
                 raise ConfigError(f"resources.{name} must be 0 or more, got {value!r}")
+        object.__setattr__(self, "node_labels", tuple(self.node_labels))  # what was written down comes back as a list
 
     @property
     def gpu_count(self) -> int:
@@ -50,14 +55,48 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Container:
-    """The image an experiment runs in, on engines that run containers; others run the command as it is.
+class Build:
+    """An image that is built from a Dockerfile, again only when something that goes into it has changed.
 
     Attributes:
-        image: name and tag of the image.
+        dockerfile: its path, relative to the context.
+        context: the folder that its COPY takes files from, less what its .dockerignore names; relative to the folder of
+            the config.
+        args: values for its ARGs; never a secret: those stay in the image.
+        target: the stage to build; None: the last one.
+        repository: "registry.example.com:5000/name": it is pushed there, for nodes that pull it; None: it stays here.
     """
 
-    image: str
+    dockerfile: str = "Dockerfile"
+    context: str = "."
+    args: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
+    repository: str | None = None
+
+
+@dataclass(frozen=True)
+class Container:
+    """What an experiment runs in, on engines that run containers; others run the command as it is.
+
+    Attributes:
+        image: name and tag of an image that exists, or a Build of one.
+        mounts: further folders and files: their path here (relative to the folder of the config, or with ~) to their
+            path inside; ":ro" at its end makes it read-only.
+        network: "host" has the addresses of the machine, as a process has; "bridge", "none" or a network's name.
+        inherit: names of variables of your shell that it gets, such as "HF_TOKEN" or "AWS_*"; their values are not
+            recorded.
+        mount_lightex: whether this LightEx is mounted read-only, for images with Python 3.11 or later that have none.
+        keep: whether the container stays after its end, to be looked into.
+        options: further options of `docker run` by their long names: {"cap-add": ["SYS_PTRACE"], "ipc": "host"}.
+    """
+
+    image: str | Build
+    mounts: Mapping[str, str] = field(default_factory=dict, metadata=_WHERE)
+    network: str = field(default="host", metadata=_WHERE)
+    inherit: Sequence[str] = field(default=(), metadata=_WHERE)
+    mount_lightex: bool = field(default=False, metadata=_WHERE)
+    keep: bool = field(default=False, metadata=_WHERE)
+    options: Mapping[str, str | int | bool | Sequence[str]] = field(default_factory=dict, metadata=_WHERE)
 
 
 @dataclass(frozen=True)

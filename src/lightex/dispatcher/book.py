@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from lightex.core import jsonlib
 from lightex.core.errors import StorageError
 from lightex.core.liveness import birth_mark, user
 from lightex.core.taxonomy import Resources
@@ -108,7 +107,7 @@ class Book:
             before = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
             page = self._parse(before)
             yield page
-            after = orjson.dumps({"leases": page.leases, "waiters": page.waiters})
+            after = jsonlib.dumps({"leases": page.leases, "waiters": page.waiters})
             if after != before:
                 os.pwrite(descriptor, after.ljust(len(before)), 0)  # one write, whole also where it is killed after it
                 os.ftruncate(descriptor, len(after))
@@ -132,9 +131,9 @@ class Book:
 
     def _parse(self, data: bytes) -> Page:
         try:
-            value: dict[str, Any] = orjson.loads(data) if data else {"leases": [], "waiters": []}
+            value: dict[str, Any] = jsonlib.loads(data) if data else {"leases": [], "waiters": []}
             return Page([Entry(**entry) for entry in value["leases"]], [Entry(**entry) for entry in value["waiters"]])
-        except (orjson.JSONDecodeError, TypeError, KeyError):
+        except (jsonlib.JSONDecodeError, TypeError, KeyError):
             # Not what any lx has written. Every dispatcher enters what it holds again when it looks next.
             return Page([], [])
 

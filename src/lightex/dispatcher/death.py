@@ -8,8 +8,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import replace
 
-import orjson
-
+from lightex.core import jsonlib
 from lightex.core.journal import Record
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, SUCCEEDED, RunDir
 from lightex.dispatcher.engine import JobState
@@ -98,8 +97,8 @@ def _said(run: RunDir) -> Record:
         os.close(descriptor)
     lines = tail.split(b"\n")
     try:
-        record = orjson.loads(lines[-2]) if len(lines) > 1 else {}
-    except orjson.JSONDecodeError:
+        record = jsonlib.loads(lines[-2]) if len(lines) > 1 else {}
+    except jsonlib.JSONDecodeError:
         return {}
     said = record.get("finish") if isinstance(record, dict) else None
     return said if isinstance(said, dict) else {}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from lightex.core.errors import LightexError
 from lightex.core.rundir import RUNNING
+from lightex.core.taxonomy import Experiment
 from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.job import Job
 
@@ -23,11 +26,13 @@ class JobState:
     Attributes:
         state: SUBMITTED, RUNNING, or one of the ends: SUCCEEDED, FAILED, CANCELLED, LOST.
         cause: why it did not succeed, a key of CAUSES; an engine tells it only where it knows more than the exit code.
-        reason: the same in words.
+        reason: the same in words; of a job that is SUBMITTED, what it waits for.
         exit_code: of the command, if it ended by itself.
         signal: that killed it, if one did.
         peak_memory: bytes; None: unknown.
         cpu_seconds: of the command and its children; None: unknown.
+        process: of a job that runs, what readers may know of it: host, pid and born where it is a process of this
+            machine, and whatever else the engine has to say.
     """
 
     state: str = RUNNING
@@ -37,14 +42,41 @@ class JobState:
     signal: int | None = None
     peak_memory: int | None = None
     cpu_seconds: float | None = None
+    process: Mapping[str, Any] | None = None
 
     def known(self) -> dict[str, Any]:
         """What is known, as an event has it."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What `lx doctor` says of one thing.
+
+    Attributes:
+        what: the thing, in a word.
+        ok: None: neither good nor bad, or not to be known.
+        words: what was found and, where it is not well, what to do.
+    """
+
+    what: str
+    ok: bool | None
+    words: str
+
+
 class Engine(Protocol):
-    """Runs jobs. Built by name through the entry-point group `lightex.engines`, with no arguments."""
+    """Runs jobs. Built by name through the entry-point group `lightex.engines`, with no arguments.
+
+    Subclass it: the last four methods have defaults.
+
+    Attributes:
+        python: how a command names Python there.
+        children: whether jobs are child processes of the one that submits them, and handles "PID:BORN": then their ends
+            are found in the keeper's ledger where a dispatcher was killed.
+    """
+
+    python: ClassVar[str] = sys.executable
+    children: ClassVar[bool] = False
 
     def capacity(self) -> Capacity | None:
         """What there is to share out, or None if the engine queues by itself."""
@@ -53,8 +85,8 @@ class Engine(Protocol):
         """Start a job, on these GPUs if it was given any.
 
         Returns:
-            A handle that is good in another process too, and what readers may know of it (recorded as
-            `process` in the event: host, pid, born).
+            A handle that is good in another process too, and what readers may know of it (recorded as `process` in the
+            event, see JobState); empty where it does not run yet, which `poll` tells then.
 
         Raises:
             LaunchError: it cannot be started.
@@ -74,3 +106,25 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Nothing more will be asked: let go of what is held, and end what ended jobs have left behind."""
+
+    def check(self, experiment: Experiment[Any], project: Path) -> None:
+        """Look whether an experiment is one for this engine, before anything is written.
+
+        Raises:
+            ConfigError: it is not.
+        """
+
+    def prepare(self, experiments: Iterable[Experiment[Any]], project: Path, tell: Callable[[str], None]) -> None:
+        """Get ready what experiments need before they can start, such as an image; `tell` is given lines of long work.
+
+        Raises:
+            LightexError: it cannot be.
+        """
+
+    def manifest(self, job: Job) -> str:  # noqa: ARG002
+        """What a person types, or applies, to have the same job run without lx."""
+        raise LightexError("this engine has no manifest to show")
+
+    def examine(self, experiments: Sequence[Experiment[Any]], project: Path) -> Iterable[Finding]:  # noqa: ARG002
+        """Look whether all is ready for some experiments."""
+        return [Finding("engine", True, "ready")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightex.core.rundir import RunDir
-from lightex.core.taxonomy import Resources
+from lightex.core.taxonomy import Container, Resources
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,10 @@ class Job:
         command: the arguments; no shell is involved.
         env: environment variables beside those that the engine's processes have anyway.
         cwd: working directory.
+        project: the folder of its config, which holds the code.
+        dirs: its named folders.
+        container: what it runs in, on engines that run containers.
+        inherit: variables of this process's environment that it gets wherever it runs; `NAME*` stands for several.
         resources: what it needs while it runs.
         timeout: seconds until it is ended; None: never.
         stall: seconds without output or records until it is ended; None: never.
@@ -37,6 +41,10 @@ class Job:
     env: Mapping[str, str]
     cwd: Path
     resources: Resources
+    project: Path | None = None
+    dirs: Mapping[str, Path] = field(default_factory=dict)
+    container: Container | None = None
+    inherit: tuple[str, ...] = ()
     timeout: float | None = None
     stall: float | None = None
     grace: float = 10.0

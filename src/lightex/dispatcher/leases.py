@@ -66,16 +66,17 @@ class Leases:
             self._enter(page)
         return None
 
-    def hold(self, job: Job, gpus: Iterable[str], handle: str) -> None:
+    def hold(self, job: Job, gpus: Iterable[str], process: str | None) -> None:
         """Note what a job holds that was started before, also where it is more than there is."""
         entry = self._entry(job)
-        entry.gpus, entry.job = dict.fromkeys(gpus, entry.gpu_memory), handle
+        entry.gpus, entry.job = dict.fromkeys(gpus, entry.gpu_memory), process
         self.held[entry.run] = entry
         self._late()
 
-    def started(self, job: Job, handle: str) -> None:
-        """Note that a job which got its lease runs: the lease lasts as long as the job, whatever becomes of us."""
-        self.held[str(job.run.path)].job = handle
+    def started(self, job: Job, process: str) -> None:
+        """Note that a job which got its lease runs as a process, "PID:BORN": the lease lasts as long as that, whatever
+        becomes of us."""
+        self.held[str(job.run.path)].job = process
         self._late()
 
     def release(self, job: Job) -> None:

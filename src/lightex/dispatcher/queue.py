@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from lightex.core.errors import FullDiskError, StorageError
 from lightex.core.journal import Record
@@ -21,6 +21,7 @@ from lightex.dispatcher.leases import Leases
 _TICK = 0.2  # seconds between two looks at signals and deadlines while nothing ends
 _CONTENDED_TICK = 0.05  # the same while other dispatchers wait for what we may leave, and we for theirs
 _LATE = 0.05  # seconds that a lease may be entered late, where the next one may enter it as well
+_WAITS_TOLD = 10.0  # seconds between two entries of what a submitted job waits for
 _STALL_LOOKS = 20  # looks at a run within its stall
 _LONGEST_BACKOFF = 3600.0  # seconds
 _REMOVED = JobState(LOST, "lost", "its directory was removed")
@@ -35,12 +36,14 @@ class Adopted:
         handle: the engine's.
         since: when it started, seconds since the epoch.
         gpus: those that it was given.
+        process: "PID:BORN" where it is a process of this machine.
     """
 
     job: Job
     handle: str
     since: float
     gpus: tuple[str, ...] = ()
+    process: str | None = None
 
 
 @dataclass
@@ -50,6 +53,9 @@ class Running:
     job: Job
     state: str
     since: float
+    gpus: Sequence[str] = ()
+    waits_for: str | None = None  # what the engine says that it waits for
+    told: float = float("-inf")  # when that was last written down
     ending: tuple[str, str] | None = None  # cause and reason, once it was asked to end
     kill_at: float | None = None
     written: tuple[int, ...] = ()  # sizes of its output and records when it was last seen to write
@@ -129,9 +135,9 @@ class Queue:
         self._kill = False
         for each in self.adopted:
             since = time.monotonic() - max(0.0, time.time() - each.since)
-            self.running[each.handle] = Running(each.job, RUNNING, since, wrote=time.monotonic())
+            self.running[each.handle] = Running(each.job, RUNNING, since, each.gpus, wrote=time.monotonic())
             if self.leases:
-                self.leases.hold(each.job, each.gpus, each.handle)
+                self.leases.hold(each.job, each.gpus, each.process)
 
     def run(self) -> Counter[str]:
         """Run everything; returns how many runs ended in which state.
@@ -245,19 +251,22 @@ class Queue:
         except LaunchError as error:
             self._end(job, JobState(FAILED, "launch", str(error)))
             return
-        self.running[handle] = Running(job, SUBMITTED, now, wrote=now)
-        if self.leases:
-            self.leases.started(job, handle)
+        self.running[handle] = Running(job, SUBMITTED, now, gpus=gpus)
         # An engine that starts jobs at once says so by the process; others are polled until they run.
         if process:
-            self._mark_running(handle, {"handle": handle, "gpus": list(gpus), "process": process})
+            self._mark_running(handle, process, now)
         else:
             self.watch(self, job, JobState(SUBMITTED))
 
-    def _mark_running(self, handle: str, facts: Record) -> None:
+    def _mark_running(self, handle: str, process: Mapping[str, Any] | None, since: float) -> None:
+        """It runs, since a moment of the monotonic clock: that it waited in an engine's own queue does not count."""
         entry = self.running[handle]
-        entry.state = RUNNING
-        self._write(entry.job, {"time": time.time(), "state": RUNNING, "attempt": entry.job.attempt, **facts})
+        entry.state, entry.waits_for, entry.since, entry.wrote = RUNNING, None, since, since
+        event: Record = {"time": time.time(), "state": RUNNING, "attempt": entry.job.attempt, "handle": handle}
+        event |= {"gpus": list(entry.gpus)} if self.leases else {}
+        self._write(entry.job, event | ({"process": dict(process)} if process else {}))
+        if self.leases and process and process.get("born"):
+            self.leases.started(entry.job, f"{process['pid']}:{process['born']}")
         self.watch(self, entry.job, JobState(RUNNING))
 
     def _look(self) -> None:
@@ -274,6 +283,8 @@ class Queue:
             if entry.kill_at is not None:
                 if now >= entry.kill_at or self._kill:
                     self.engine.cancel(handle, force=True)
+            elif entry.state != RUNNING:
+                continue
             elif entry.job.timeout is not None and now >= entry.since + entry.job.timeout:
                 self._ask_to_end(handle, "timeout", f"timed out after {format_duration(now - entry.since)}")
             elif entry.job.stall is not None and now >= entry.look_at:
@@ -287,11 +298,17 @@ class Queue:
             if known is None:
                 return
             state = known
+        if state.state != SUBMITTED and entry.state != RUNNING and state.cause != "launch":
+            # Also where its end is the first that is heard of it.
+            self._mark_running(handle, state.process, time.monotonic())
         if state.state in ENDED:
             del self.running[handle]
-            self._end(entry.job, certify(entry.job.run, state, entry.ending), entry.since)
-        elif state.state == RUNNING and entry.state != RUNNING:
-            self._mark_running(handle, {"handle": handle})
+            self._end(entry.job, certify(entry.job.run, replace(state, process=None), entry.ending), entry.since)
+        elif state.state == SUBMITTED and state.reason != entry.waits_for:
+            entry.waits_for = state.reason
+            if (now := time.monotonic()) - entry.told >= _WAITS_TOLD:
+                entry.told = now
+                self._write(entry.job, {"time": time.time(), "attempt": entry.job.attempt, **state.known()})
 
     def _look_for_stall(self, handle: str, stall: float, now: float) -> None:
         """Sizes, not times of change, tell that a run writes: clocks of file servers differ from ours."""

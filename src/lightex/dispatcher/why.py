@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +12,7 @@ from lightex.core import plugins
 from lightex.core.journal import Record
 from lightex.core.liveness import host
 from lightex.core.root import Root
-from lightex.core.rundir import CAUSES, ENDED, QUEUED, RunDir, short
+from lightex.core.rundir import CAUSES, ENDED, QUEUED, SUBMITTED, RunDir, short
 from lightex.core.summary import Summary, status_of, summarize
 from lightex.core.taxonomy import Resources
 from lightex.core.units import format_duration, format_size, parse_size
@@ -18,6 +20,8 @@ from lightex.dispatcher.board import Board
 from lightex.dispatcher.book import Book, Entry
 from lightex.dispatcher.death import LAST_LINES
 from lightex.dispatcher.leases import explain
+
+_MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def why(run: RunDir) -> Why:
     cause = last.get("cause")
     facts = [_usage(last), *([f"cause: {cause}, {CAUSES[cause]}"] if cause in CAUSES else []), _attempts(events)]
     lines = last.get("last_lines") or run.last_output()[-LAST_LINES:]
-    return Why(summary, cause, [fact for fact in facts if fact], lines, _steps(run, summary, cause))
+    return Why(summary, cause, [fact for fact in facts if fact], lines, _steps(run, summary, cause, lines))
 
 
 def _pending(run: RunDir, root: Root, summary: Summary, last: Record) -> Why:
@@ -119,8 +123,11 @@ def _at_work(run: RunDir, summary: Summary, events: list[Record]) -> Why:
     process: dict[str, Any] = running.get("process") or {}
     if process:
         gpus = f" on GPU {', '.join(running['gpus'])}" if running.get("gpus") else ""
-        facts.append(f"process {process.get('pid')} of {process.get('host')}{gpus}")
-    if run.output_file.exists():
+        what = f"container {process['container']}" if "container" in process else f"process {process.get('pid')}"
+        facts.append(f"{what} of {process.get('host')}{gpus}")
+    if events[-1].get("state") == SUBMITTED:
+        facts.append(f"waits in its engine: {events[-1].get('reason') or 'it has not said for what'}")
+    elif run.output_file.exists():
         silent = time.time() - run.output_file.stat().st_mtime
         facts.append(f"its last output is {format_duration(max(0.0, silent))} old")
     facts.append(_attempts(events))
@@ -144,7 +151,7 @@ def _attempts(events: list[Record]) -> str:
     return "; ".join(f"attempt {e.get('attempt')} was {e.get('state')}: {e.get('reason')}" for e in ends[-3:])
 
 
-def _steps(run: RunDir, summary: Summary, cause: str | None) -> list[str]:
+def _steps(run: RunDir, summary: Summary, cause: str | None, lines: Sequence[str]) -> list[str]:
     """What may help, by cause."""
     name, config = summary.short_id, run.config
     logs, again = f"lx logs {name}", f"lx retry {name}"
@@ -161,6 +168,10 @@ def _steps(run: RunDir, summary: Summary, cause: str | None) -> list[str]:
         return [f"{again} timeout={2 * float(config['timeout']):g}", logs]
     if cause == "stalled":
         return [logs, f"{again} stall={2 * float(config.get('stall') or 60):g}"]
+    if cause == "exit" and config.get("container") and (lacks := _MISSING.search("\n".join(lines))):
+        if lacks[1] == "lightex" and not config["container"]["mount_lightex"]:
+            return [f"lx clone {name} container.mount_lightex=true   (or put lightex into the image)", logs]
+        return [f"put {lacks[1]} into the image; lx init --docker writes a Dockerfile", again]
     if cause == "upstream":
         missing = [RunDir(run.path.parent.parent / place) for place in run.identity.get("after") or ()]
         missing = [other for other in missing if status_of(other)[0] != "SUCCEEDED"]

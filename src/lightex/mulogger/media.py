@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from lightex.core import jsonlib
 from lightex.core.errors import LightexError
 from lightex.core.journal import jsonable
 
@@ -90,7 +89,7 @@ def write_table(table: Any, path: Path, columns: Sequence[str] | None = None) ->
     """
     names, rows = _columns_and_rows(table, columns)
     path = path.with_name(f"{path.name}.json")
-    path.write_bytes(orjson.dumps(jsonable({"columns": names, "rows": rows}), str, orjson.OPT_SERIALIZE_NUMPY))
+    path.write_bytes(jsonlib.dumps(jsonable({"columns": names, "rows": rows}), str, jsonlib.OPT_SERIALIZE_NUMPY))
     return {"path": path, "rows": len(rows)}
 
 

@@ -13,10 +13,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from orjson import OPT_APPEND_NEWLINE, dumps
-
 from lightex.core.errors import LightexError, did_you_mean
 from lightex.core.journal import Record, advice, encode, jsonable, write_whole
+from lightex.core.jsonlib import OPT_APPEND_NEWLINE, dumps
 from lightex.core.rundir import CANCELLED, FAILED, SUCCEEDED, RunDir
 from lightex.mulogger.logs import Addressed, Logs
 

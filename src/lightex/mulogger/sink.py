@@ -45,12 +45,15 @@ class Sink(Protocol):
         Options: the dataclass of its options, all with defaults.
         alone: whether a process can hold only one run of it at a time (it then gets a process per run).
         direct: whether it is fed inside the training process, as the terminal has to be.
+        environment: the variables that it, and its backend's own package in a training, are configured by; "NAME*" for
+            several. Containers are given those of the loggers of their config.
         state: JSON that is kept with the run after each write; what identifies the run there belongs into it.
     """
 
     Options: ClassVar[type]
     alone: ClassVar[bool]
     direct: ClassVar[bool]
+    environment: ClassVar[tuple[str, ...]]
     state: dict[str, Any]
 
     def __init__(self, source: Source, options: Any) -> None: ...

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from io import StringIO
 from typing import Any
 
-import orjson
-
+from lightex.core import jsonlib
 from lightex.core.errors import ConfigError
 from lightex.core.journal import jsonable
 from lightex.namedconf.tree import flatten
@@ -58,12 +57,12 @@ def text_of(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, dict)):
-        return orjson.dumps(value).decode()
+        return jsonlib.dumps(value).decode()
     return str(value)
 
 
 def _json(tree: Tree) -> str:
-    return orjson.dumps(jsonable(dict(tree)), option=orjson.OPT_INDENT_2).decode()
+    return jsonlib.dumps(jsonable(dict(tree)), option=jsonlib.OPT_INDENT_2).decode()
 
 
 def _yaml(tree: Tree) -> str:

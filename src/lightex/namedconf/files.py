@@ -11,8 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from lightex.core import jsonlib
 from lightex.core.errors import ConfigError, did_you_mean
 from lightex.namedconf.classes import is_config, members, shown_path, slots, tags
 from lightex.namedconf.layers import Source, change, locate, remember
@@ -95,13 +94,13 @@ def _read(file: Path, _modified: int) -> tuple[dict[str, Any], dict[tuple[str, .
         if file.suffix == ".toml":
             data: Any = tomllib.loads(text)
         elif file.suffix == ".json":
-            data = orjson.loads(text)
+            data = jsonlib.loads(text)
             _, lines = _yaml(text)
         else:
             data, lines = _yaml(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{shown} does not parse: {error}") from None
-    except orjson.JSONDecodeError as error:
+    except jsonlib.JSONDecodeError as error:
         raise ConfigError(f"{shown}:{error.lineno}:{error.colno}: {error.msg}") from None
     except _YamlError as error:
         raise ConfigError(f"{shown}:{error}") from None

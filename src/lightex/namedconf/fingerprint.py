@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import orjson
-
+from lightex.core import jsonlib
 from lightex.core.journal import jsonable
 from lightex.namedconf.classes import is_config, slots
 from lightex.namedconf.tree import flatten, to_tree
@@ -26,7 +25,7 @@ def fingerprint(config: Any, tree: dict[str, Any] | None = None) -> str:
         tree: its `to_tree`, if that is at hand.
     """
     tree = _without_context(config, to_tree(config) if tree is None else tree)
-    data = orjson.dumps(jsonable(tree), option=orjson.OPT_SORT_KEYS)
+    data = jsonlib.dumps(jsonable(tree), option=jsonlib.OPT_SORT_KEYS)
     return hashlib.blake2b(data, digest_size=_SIZE).hexdigest()
 
 

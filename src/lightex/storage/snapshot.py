@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
-import orjson
+from lightex.core import jsonlib
 
 FILE_LIMIT = 1024 * 1024
 """Bytes: a larger file is named in the snapshot, not kept."""
@@ -85,7 +85,7 @@ def take(project: Path, into: Path) -> Snapshot:
         about["branch"] = branch.decode().strip() if branch else None
         about["remote"] = re.sub(r"(?<=//)[^/@]*@", "", remote.decode().strip()) if remote else None  # no passwords
     about |= {"changed": bool(diff), "untracked": kept, "not_kept": skipped}
-    parts = {"code.json": orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)}
+    parts = {"code.json": jsonlib.dumps(about, option=jsonlib.OPT_INDENT_2 | jsonlib.OPT_APPEND_NEWLINE)}
     if diff:
         parts["changes.diff"] = diff
     packed = _pack(base, kept, parts)

@@ -17,6 +17,7 @@ class JsonSink:
     Options = Options
     alone = False
     direct = False
+    environment = ()
 
     def __init__(self, source, options):
         self.source, self.folder, self.state = source, Path(options.folder), {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from lightex.core.liveness import birth_mark, process_mark
 from lightex.core.rundir import FAILED, LOST, SUCCEEDED
 from lightex.core.units import format_size, parse_size
 from lightex.dispatcher.capacity import Capacity, this_machine
-from lightex.dispatcher.engine import JobState, LaunchError
+from lightex.dispatcher.engine import Engine, JobState, LaunchError
 from lightex.dispatcher.engines.cage import Cage, Cages, bound, machine_oom_kills
 from lightex.dispatcher.engines.peek import collect, peek
 from lightex.dispatcher.engines.strays import Strays, marks, processes_of
@@ -30,8 +31,10 @@ _LOOK = 1.0  # seconds between two looks for what escaped from ended jobs, and f
 _POLL = 0.01  # seconds between two looks where the system cannot tell of a process's end (no pidfd)
 
 
-class ProcessEngine:
+class ProcessEngine(Engine):
     """Starts commands as processes. A handle is the process's id and its birth mark: "PID:BORN"."""
+
+    children = True
 
     def __init__(self) -> None:
         self._environment = _environment()
@@ -119,6 +122,13 @@ class ProcessEngine:
         if handle in self._processes or _lives(handle):
             _signal_group(_pid(handle), signal.SIGKILL if force else signal.SIGTERM)
 
+    def manifest(self, job: Job) -> str:
+        """The command with its environment, for a shell."""
+        return (
+            f"cd {shlex.quote(str(job.cwd))} && {shlex.join(['env', *(f'{k}={v}' for k, v in job.env.items())])} "
+            + (shlex.join(job.command))
+        )
+
     def close(self) -> None:
         """Collect what has ended; end what escaped from it."""
         while self._to_collect:
@@ -178,7 +188,7 @@ class ProcessEngine:
             **self._memory_ran_out(code, cage, oom_kills),
         )
 
-    def _memory_ran_out(self, code: int, cage: Cage | None, oom_kills: int) -> dict[str, str]:
+    def _memory_ran_out(self, code: int, cage: Cage | None, oom_kills: int) -> dict[str, Any]:
         """Cause and reason, where the kernel has killed for memory."""
         if code != 0 and cage and oom_kills:
             whom = "killed" if code == -signal.SIGKILL else f"exit code {code} after a process of it was killed"
@@ -199,10 +209,8 @@ def _start(job: Job, environment: Mapping[bytes, bytes], path: str) -> subproces
     Raises:
         LaunchError: there is no such command or folder, or it may not be run.
     """
-    output = os.open(job.run.output_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    output = job.run.begin_output(job.attempt)
     try:
-        if job.attempt > 1:
-            os.write(output, f"--- attempt {job.attempt} ---\n".encode())
         return subprocess.Popen(
             job.command,
             executable=_find(job.command[0], path),

@@ -38,6 +38,7 @@ class ClearmlSink:
     Options: ClassVar[type] = ClearmlOptions
     alone: ClassVar[bool] = True
     direct: ClassVar[bool] = False
+    environment: ClassVar[tuple[str, ...]] = ("CLEARML_*",)
 
     def __init__(self, source: Source, options: ClearmlOptions) -> None:
         self.source, self.options = source, options

@@ -29,6 +29,7 @@ class ConsoleSink:
     Options: ClassVar[type] = ConsoleOptions
     alone: ClassVar[bool] = False
     direct: ClassVar[bool] = True
+    environment: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, source: Source, options: ConsoleOptions) -> None:
         self.source, self.options = source, options

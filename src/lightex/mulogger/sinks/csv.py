@@ -29,6 +29,7 @@ class CsvSink:
     Options: ClassVar[type] = CsvOptions
     alone: ClassVar[bool] = False
     direct: ClassVar[bool] = False
+    environment: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, source: Source, options: CsvOptions) -> None:
         self.source, self.options = source, options

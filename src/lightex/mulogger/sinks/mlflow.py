@@ -48,6 +48,7 @@ class MlflowSink:
     Options: ClassVar[type] = MlflowOptions
     alone: ClassVar[bool] = False
     direct: ClassVar[bool] = False
+    environment: ClassVar[tuple[str, ...]] = ("MLFLOW_*", "DATABRICKS_*", "AWS_*", "AZURE_*", "GOOGLE_*")
 
     def __init__(self, source: Source, options: MlflowOptions) -> None:
         self.source, self.options = source, options

@@ -33,6 +33,7 @@ class TensorBoardSink:
     Options: ClassVar[type] = TensorBoardOptions
     alone: ClassVar[bool] = False
     direct: ClassVar[bool] = False
+    environment: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, source: Source, options: TensorBoardOptions) -> None:
         self.source, self.options = source, options

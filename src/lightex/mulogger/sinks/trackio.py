@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-import orjson
-
+from lightex.core import jsonlib
 from lightex.core.journal import Record, jsonable
 from lightex.core.rundir import read_object
 from lightex.mulogger.names import fit
@@ -34,6 +33,7 @@ class TrackioSink:
     Options: ClassVar[type] = TrackioOptions
     alone: ClassVar[bool] = False
     direct: ClassVar[bool] = False
+    environment: ClassVar[tuple[str, ...]] = ("TRACKIO_*", "HF_*")
 
     def __init__(self, source: Source, options: TrackioOptions) -> None:
         self.source, self.options = source, options
@@ -70,7 +70,7 @@ class TrackioSink:
                 rows.append(row)
                 steps.append(self._step(record))
                 times.append(datetime.fromtimestamp(float(record.get("time") or self.source.created), UTC).isoformat())
-                text = orjson.dumps(jsonable(record), str)
+                text = jsonlib.dumps(jsonable(record), str)
                 marks.append(f"{self.source.id}-{hashlib.sha256(text).hexdigest()[:24]}")
         self._log(rows, steps, times, marks)
 

@@ -38,6 +38,7 @@ class WandbSink:
     Options: ClassVar[type] = WandbOptions
     alone: ClassVar[bool] = False
     direct: ClassVar[bool] = False
+    environment: ClassVar[tuple[str, ...]] = ("WANDB_*",)
 
     def __init__(self, source: Source, options: WandbOptions) -> None:
         self.source, self.options = source, options

@@ -1,0 +1,303 @@
+"""A job as a call of docker: the one description that the API gets and that `--print-manifest` shows."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from lightex.core.errors import ConfigError
+from lightex.core.liveness import user
+from lightex.core.taxonomy import Container, Experiment
+from lightex.core.units import parse_size
+from lightex.dispatcher.engines.containers import options
+from lightex.dispatcher.job import Job
+
+LIBRARY = "/lx/lib"
+"""Where LightEx is mounted, if it is."""
+
+_READ_ONLY = ":ro"
+
+# What a container really runs. Docker would hand on stdout and stderr by two ways, which mixes up their order, and only
+# to somebody who listens; the output file is there anyway.
+_WRITES = (
+    'exec >>"$1" 2>&1; shift; command -v "$1" >/dev/null || { echo "lx: command not found: $1"; exit 127; }; exec "$@"'
+)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder or file of this machine that is seen inside."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """What docker is asked for.
+
+    Attributes:
+        name: of the container, the same for the same attempt at the same run.
+        image: its name.
+        command: the arguments.
+        env: variables and their values.
+        inherit: variables that are taken from the environment of lx, if they are there.
+        mounts: what is seen inside; almost all of it at the path that it has outside.
+        user: UID:GID.
+        groups: further group ids.
+        cwd: working directory.
+        network: "host", "bridge", "none" or a name.
+        cpus: 0: not limited.
+        memory: bytes; 0: not limited.
+        shared_memory: bytes that /dev/shm may hold.
+        gpus: their names, or how many.
+        labels: what it is found by.
+        output: the file that its output goes to.
+        options: see `options`.
+    """
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    inherit: tuple[str, ...]
+    mounts: tuple[Mount, ...]
+    user: str
+    groups: tuple[str, ...]
+    cwd: str
+    network: str
+    cpus: float
+    memory: int
+    shared_memory: int
+    gpus: Sequence[str] | int
+    labels: Mapping[str, str]
+    output: str
+    options: Mapping[str, options.Value]
+
+
+def name_of(job: Job) -> str:
+    """The name of a job's container: short enough to type, and no other run's."""
+    mark = hashlib.blake2b(os.fsencode(job.run.path), digest_size=4).hexdigest()
+    return f"lx-{job.run.short_id}-{job.attempt}-{mark}"
+
+
+def make_call(job: Job, image: str, gpus: Sequence[str] | int, *, path: str | None = None, root: bool = False) -> Call:
+    """The call for a job.
+
+    Args:
+        job: the job, which has a container.
+        image: the name of the image.
+        gpus: those that it was given, or how many it wants.
+        path: the image's own PYTHONPATH.
+        root: whether root inside is the caller outside, as with a daemon without root's rights.
+    """
+    container = of(job)
+    needs = job.resources
+    memory = parse_size(needs.memory or 0)
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    shared = parse_size(needs.shared_memory or 0) or (memory or machine) // 2
+    own = {
+        "HOME": "/tmp",  # noqa: S108  the one folder that every image lets every user write to
+        "USER": user(),
+        "LOGNAME": user(),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(max(1, math.ceil(needs.cpus))),
+        "TINI_KILL_PROCESS_GROUP": "1",  # its init passes SIGTERM on to all, as the process engine does (tini(1))
+    }
+    if not gpus:  # an image may ask for all of them by itself, and a daemon may grant it
+        own |= {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
+    env = {**own, **job.env}
+    if container.mount_lightex:
+        env["PYTHONPATH"] = ":".join(filter(None, (LIBRARY, job.env.get("PYTHONPATH", path))))
+    return Call(
+        name=name_of(job),
+        image=image,
+        command=job.command,
+        env=env,
+        inherit=inherited((*job.inherit,), env),
+        mounts=tuple(_mounts(job, container)),
+        user="0:0" if root else f"{os.getuid()}:{os.getgid()}",
+        groups=() if root else tuple(str(group) for group in sorted(set(os.getgroups()) - {os.getgid()})),
+        cwd=str(job.cwd),
+        network=container.network,
+        cpus=needs.cpus,
+        memory=memory,
+        shared_memory=shared,
+        gpus=gpus,
+        labels={
+            "lightex.run": str(job.run.path),
+            "lightex.attempt": str(job.attempt),
+            "lightex.keep": "yes" if container.keep else "no",
+        },
+        output=str(job.run.output_file),
+        options=container.options,
+    )
+
+
+def of(job: Job) -> Container:
+    """A job's container.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if job.container is None:
+        raise no_container(job.run.path.parent.name)
+    return job.container
+
+
+def no_container(name: str) -> ConfigError:
+    """The error of an experiment that says no image."""
+    return ConfigError(
+        f"{name} says no image to run in",
+        'give its config a container=Container(image="python:3.12-slim")',
+        "or build one: container=Container(image=Build()); lx init --docker writes a Dockerfile",
+    )
+
+
+def inherited(patterns: Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:
+    """The variables of this process's environment that patterns name and that are not set otherwise."""
+    wanted = list(patterns)
+    return tuple(
+        name for name in sorted(os.environ) if name not in env and any(fnmatchcase(name, each) for each in wanted)
+    )
+
+
+def extra_mounts(container: Container, project: Path) -> list[Mount]:
+    """The mounts that a config names.
+
+    Raises:
+        ConfigError: one has no source, or no absolute target.
+    """
+    found = []
+    for source, given in container.mounts.items():
+        target, read_only = given.removesuffix(_READ_ONLY), given.endswith(_READ_ONLY)
+        place = (project / Path(source).expanduser()).absolute()
+        if not target.startswith("/"):
+            raise ConfigError(f"container.mounts: '{given}' is no path inside a container", f"given for {source}",
+                              'write it from the root: {"~/data": "/data:ro"}')  # fmt: skip
+        if not place.exists():
+            raise ConfigError(
+                f"container.mounts: {place} does not exist", f"make it: mkdir -p {shlex.quote(str(place))}"
+            )
+        found.append(Mount(str(place), target, read_only))
+    return found
+
+
+def check_dirs(experiment: Experiment[Any], project: Path) -> None:
+    """Look whether the named folders of an experiment are there to be mounted.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for name, path in experiment.storage.dirs.items():
+        if not (project / path).exists():
+            place = shlex.quote(str((project / path).absolute()))
+            raise ConfigError(f"storage.dirs.{name}: {place} does not exist", f"make it: mkdir -p {place}")
+
+
+def _mounts(job: Job, container: Container) -> Iterable[Mount]:
+    """Code, run, data, at the paths that they have outside; then what the config names."""
+    made: list[Mount] = []
+    upstream = [Path(path) for path in job.after]
+    wanted = [(path, False) for path in (job.project or job.cwd, job.cwd, job.run.path, *job.dirs.values())]
+    for path, read_only in [*wanted, *((path, True) for path in upstream)]:
+        if not any(_shows(mount, path) for mount in made):
+            made.append(Mount(str(path), str(path), read_only))
+    made += extra_mounts(container, job.project or job.cwd)
+    if container.mount_lightex:
+        package = Path(__file__).parents[3]
+        made.append(Mount(str(package), f"{LIBRARY}/{package.name}", True))
+    return made
+
+
+def _shows(mount: Mount, path: Path) -> bool:
+    """Whether a path can be seen through a mount already: not where a link within leads out of it."""
+    if not path.is_relative_to(mount.source):
+        return False
+    return path.resolve() == Path(mount.source).resolve() / path.relative_to(mount.source)
+
+
+def host_config(call: Call) -> dict[str, Any]:
+    """What the API calls HostConfig (https://docs.docker.com/reference/api/engine/)."""
+    found: dict[str, Any] = {
+        "Init": True,
+        "NetworkMode": call.network,
+        "ExtraHosts": ["host.docker.internal:host-gateway"],
+        "GroupAdd": list(call.groups),
+        "Mounts": [
+            {"Type": "bind", "Source": each.source, "Target": each.target, "ReadOnly": each.read_only}
+            for each in call.mounts
+        ],
+    }
+    if call.cpus:
+        found["NanoCpus"] = round(call.cpus * 1e9)
+    if call.memory:
+        found |= {"Memory": call.memory, "MemorySwap": call.memory}
+    if "ipc" not in call.options:
+        found["ShmSize"] = call.shared_memory
+    if call.gpus:
+        which = {"Count": call.gpus} if isinstance(call.gpus, int) else {"DeviceIDs": list(call.gpus)}
+        found["DeviceRequests"] = [{"Driver": "", "Capabilities": [["gpu"]], "Options": {}, **which}]
+    more = options.of_host(call.options)
+    more["ExtraHosts"] = [*found["ExtraHosts"], *more.get("ExtraHosts", ())]
+    return found | more
+
+
+def creation(call: Call) -> dict[str, Any]:
+    """What the SDK's `create_container` takes."""
+    outside = {name: os.environ[name] for name in call.inherit}
+    more: dict[str, Any] = {}
+    if entrypoint := call.options.get("entrypoint"):
+        more["entrypoint"] = [entrypoint]
+    if hostname := call.options.get("hostname"):
+        more["hostname"] = hostname
+    return {
+        "image": call.image,
+        "name": call.name,
+        "command": ["/bin/sh", "-c", _WRITES, "sh", call.output, *call.command],
+        "environment": {**outside, **call.env},
+        "user": call.options.get("user", call.user),
+        "working_dir": call.cwd,
+        "labels": dict(call.labels),
+        "host_config": host_config(call),
+        **more,
+    }
+
+
+def shell_line(call: Call) -> str:
+    """The call as a command line: it runs the same, in the terminal. What it inherits is named without its value."""
+    words = ["docker", "run", "--rm", "--init", "--network", call.network]
+    words += ["--add-host", "host.docker.internal:host-gateway"]
+    words += [] if "user" in call.options else ["--user", call.user]
+    words += [word for group in call.groups for word in ("--group-add", group)]
+    words += ["--workdir", call.cwd]
+    words += ["--cpus", f"{call.cpus:g}"] if call.cpus else []
+    words += ["--memory", str(call.memory), "--memory-swap", str(call.memory)] if call.memory else []
+    words += [] if "ipc" in call.options else ["--shm-size", str(call.shared_memory)]
+    if call.gpus:
+        which = str(call.gpus) if isinstance(call.gpus, int) else f'"device={",".join(call.gpus)}"'
+        words += ["--gpus", which]
+    words += options.flags(call.options)
+    for mount in call.mounts:
+        words += ["--mount", _mount_flag(mount)]
+    words += [word for name in call.inherit for word in ("--env", name)]
+    words += [word for name, value in call.env.items() for word in ("--env", f"{name}={value}")]
+    return shlex.join([*words, call.image, *call.command])
+
+
+def _mount_flag(mount: Mount) -> str:
+    """A mount as --mount takes it, which is a line of CSV."""
+    parts = ["type=bind", f"source={mount.source}", f"target={mount.target}", *["readonly"] * mount.read_only]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(parts)
+    return line.getvalue()

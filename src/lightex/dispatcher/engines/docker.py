@@ -1,0 +1,305 @@
+"""Experiments as containers of this machine's docker daemon."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, NotFound
+
+from lightex.core.errors import LightexError
+from lightex.core.liveness import birth_mark, host
+from lightex.core.rundir import FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED, RunDir
+from lightex.core.taxonomy import Experiment
+from lightex.core.units import format_size
+from lightex.dispatcher.capacity import Capacity, this_machine
+from lightex.dispatcher.engine import Engine, Finding, JobState
+from lightex.dispatcher.engines.containers import call, daemon, examine, options
+from lightex.dispatcher.engines.containers.daemon import AwayError, DaemonError, connect, reaching
+from lightex.dispatcher.engines.containers.image import Image, Images
+from lightex.dispatcher.engines.containers.image import check as check_image
+from lightex.dispatcher.job import Job
+
+_AGAIN = 0.5  # seconds between two tries to reach a daemon that is away
+_PATIENCE = 10.0  # seconds that a job which was to be killed may be out of reach before it is given up
+_REMOVERS = 4  # removals at once: each takes the daemon some 10 ms, and nobody waits for them
+_NOT_STARTED = (126, 127)  # exit codes of shells, and of docker's init, where a command cannot be started
+_MISSING = "lx: command not found: "
+
+
+@dataclass
+class Attempt:
+    """A container that this engine looks after, in a thread of its own.
+
+    Attributes:
+        handle: its name.
+        run: whose it is.
+        keep: whether the container stays after its end.
+        process: what readers may know of it, once it runs.
+        stop: the signal that it is to end by; it may not have begun yet.
+        stopped_at: when that was first wanted.
+    """
+
+    handle: str
+    run: RunDir
+    keep: bool = False
+    process: dict[str, Any] = field(default_factory=dict)
+    stop: str | None = None
+    stopped_at: float = 0.0
+
+
+class DockerEngine(Engine):
+    """Starts commands in containers. A handle is the name of a container, which is the same for the same attempt.
+
+    A thread follows each container: it gets the image, starts, copies the output, and sees the end. A container is
+    removed only when its end has been noted down: were this process killed before, the next one finds it.
+    """
+
+    python = "python3"
+
+    def __init__(self) -> None:
+        self._images = Images()
+        self._attempts: dict[str, Attempt] = {}
+        self._news: queue.SimpleQueue[tuple[str, JobState]] = queue.SimpleQueue()
+        self._told: list[str] = []  # ends that the caller has got, and notes down before it asks again
+        self._removers: ThreadPoolExecutor | None = None
+
+    def capacity(self) -> Capacity | None:
+        """This machine's, or what a daemon elsewhere has to give."""
+        if daemon.is_local():
+            return this_machine()
+        told = daemon.facts()
+        return Capacity(float(told["NCPU"]), int(told["MemTotal"]), tuple)
+
+    def check(self, experiment: Experiment[Any], project: Path) -> None:
+        """See `Engine.check`: it has an image, and what is to be mounted is there."""
+        container = experiment.container
+        if container is None:
+            raise call.no_container(experiment.name)
+        options.check(container.options)
+        check_image(container.image, project)
+        call.extra_mounts(container, project)
+        call.check_dirs(experiment, project)
+
+    def prepare(self, experiments: Iterable[Experiment[Any]], project: Path, tell: Callable[[str], None]) -> None:
+        """Pull or build the images of experiments."""
+        for image in {
+            repr(each.container.image): each.container.image for each in experiments if each.container
+        }.values():
+            self._images.ensure(image, project, tell)
+
+    def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
+        """Begin to start a container; `poll` tells when it runs, or why it does not."""
+        handle = call.name_of(job)
+        self._attempts[handle] = Attempt(handle, job.run, keep=call.of(job).keep)
+        self._in_a_thread(handle, lambda attempt: self._start(attempt, job, gpus))
+        return handle, {}
+
+    def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
+        """The container of that name. One that was made and never started is taken away: nothing has run."""
+        handle = call.name_of(job)
+        with reaching():
+            try:
+                found = connect().inspect_container(handle)
+                if found["State"]["Status"] != "created":
+                    return handle, _mark(found)
+                connect().remove_container(handle, force=True)
+            except NotFound:
+                pass
+        return None
+
+    def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
+        """What has changed, as the threads tell it."""
+        while self._told:
+            self._remove(self._told.pop())
+        found: dict[str, JobState] = {}
+        if unknown := [handle for handle in handles if handle not in self._attempts]:
+            found = dict.fromkeys(self._adopt(unknown), JobState(LOST))
+        deadline = time.monotonic() + (0.0 if found else wait)
+        while not found or not self._news.empty():
+            try:
+                handle, state = self._news.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if handle in self._attempts and handle in handles:
+                found[handle] = state
+        self._told += [handle for handle, state in found.items() if state.state not in (SUBMITTED, RUNNING)]
+        return found
+
+    def cancel(self, handle: str, force: bool = False) -> None:
+        """Send SIGTERM to the container's init, which passes it on to all, or SIGKILL."""
+        signal = "SIGKILL" if force else "SIGTERM"
+        if attempt := self._attempts.get(handle):
+            attempt.stop, attempt.stopped_at = signal, attempt.stopped_at or time.monotonic()
+        with suppress(DaemonError), reaching():  # not there yet, or gone, or ended
+            connect().kill(handle, signal=signal)
+
+    def close(self) -> None:
+        """Remove the containers whose ends are noted down."""
+        while self._told:
+            self._remove(self._told.pop())
+        if self._removers:
+            self._removers.shutdown(wait=True)
+            self._removers = None
+
+    def manifest(self, job: Job) -> str:
+        """The command line that runs the same container."""
+        image = self._images.ensure(call.of(job).image, job.project or job.cwd, lambda _: None)
+        return call.shell_line(self._call(job, image, job.resources.gpu_count))
+
+    def examine(self, experiments: Sequence[Experiment[Any]], project: Path) -> Iterable[Finding]:
+        """The daemon, the rights, the GPUs' runtime, the images and the mounts."""
+        return examine.examine(experiments, project)
+
+    def _call(self, job: Job, image: Image, gpus: Sequence[str] | int) -> call.Call:
+        path, root = image.env.get("PYTHONPATH"), daemon.is_rootless()
+        return call.make_call(job, image.name, gpus, path=path, root=root)
+
+    def _in_a_thread(self, handle: str, work: Callable[[Attempt], JobState]) -> None:
+        def tell_the_end() -> None:
+            attempt = self._attempts[handle]
+            try:
+                state = work(attempt)
+            except AwayError as error:
+                state = JobState(LOST, "lost", error.message)
+            except LightexError as error:
+                state = JobState(FAILED, "launch", str(error))
+            except OSError as error:
+                state = JobState(FAILED, "launch", f"{attempt.run.path} cannot be written: {error.strerror}")
+            self._news.put((handle, state))
+
+        threading.Thread(target=tell_the_end, name=handle, daemon=True).start()
+
+    def _start(self, attempt: Attempt, job: Job, gpus: Sequence[str]) -> JobState:
+        """Start a container and see it to its end."""
+
+        def tell(line: str) -> None:
+            self._news.put((attempt.handle, JobState(SUBMITTED, reason=line)))
+
+        image = self._images.ensure(call.of(job).image, job.project or job.cwd, tell)
+        if image.log:
+            shutil.copyfile(image.log, job.run.build_log)
+        if attempt.stop:
+            return JobState(FAILED, "launch", "it was ended before it had started")
+        os.close(job.run.begin_output(job.attempt))
+        with reaching():
+            client = connect()
+            client.create_container(**call.creation(self._call(job, image, gpus)))
+            try:
+                client.start(attempt.handle)
+            except APIError:
+                with suppress(APIError):
+                    client.remove_container(attempt.handle, force=True)
+                raise
+            if attempt.stop:  # it came while the container started
+                self.cancel(attempt.handle, force=attempt.stop == "SIGKILL")
+            attempt.process = _mark(client.inspect_container(attempt.handle))
+        self._news.put((attempt.handle, JobState(RUNNING, process=attempt.process)))
+        return self._follow(attempt)
+
+    def _follow(self, attempt: Attempt) -> JobState:
+        """Wait until a container ends; then say how it did. A daemon that is away is waited for."""
+        while True:
+            try:
+                with reaching():
+                    client = connect()
+                    client.wait(attempt.handle, timeout=None)
+                    return _end(attempt, client.inspect_container(attempt.handle))
+            except AwayError:
+                if attempt.stop == "SIGKILL" and time.monotonic() - attempt.stopped_at > _PATIENCE:
+                    raise
+            except DaemonError as error:
+                if isinstance(error.__cause__, NotFound):
+                    return JobState(LOST, "lost", "its container was removed", process=attempt.process)
+            time.sleep(_AGAIN)
+
+    def _adopt(self, handles: Sequence[str]) -> list[str]:
+        """Follow containers that another process has started; returns those that are not there."""
+        try:
+            with reaching():
+                names = {"label": "lightex.run", "name": list(handles)}
+                found = connect().containers(all=True, filters=names)
+        except DaemonError:
+            return []  # it is asked again
+        there = {each["Names"][0].lstrip("/"): each for each in found if each["State"] != "created"}
+        for handle in handles:
+            if about := there.get(handle):
+                labels = about["Labels"]
+                keep = labels.get("lightex.keep") == "yes"
+                self._attempts[handle] = Attempt(handle, RunDir(labels["lightex.run"]), keep=keep)
+                self._in_a_thread(handle, self._follow)
+        return [handle for handle in handles if handle not in there]
+
+    def _remove(self, handle: str) -> None:
+        attempt = self._attempts.pop(handle, None)
+        if attempt is None or attempt.keep:
+            return
+
+        def remove() -> None:
+            with suppress(DaemonError), reaching():  # gone already; or the daemon is, and it stays
+                connect().remove_container(handle, v=True, force=True)
+
+        self._removers = self._removers or ThreadPoolExecutor(_REMOVERS)
+        self._removers.submit(remove)
+
+
+def _mark(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What readers may know of a container.
+
+    Its init is a process of this machine unless the daemon is elsewhere, or in a virtual machine: there another process
+    may have that number here.
+    """
+    mark = {"host": host(), "container": found["Name"].lstrip("/"), "image": found["Image"], "bounds": ["container"]}
+    pid = found["State"]["Pid"]
+    with suppress(OSError):
+        if pid and found["Id"] in Path(f"/proc/{pid}/cgroup").read_text() and (born := birth_mark(pid)):
+            mark |= {"pid": pid, "born": born}
+    return mark
+
+
+def _end(attempt: Attempt, found: Mapping[str, Any]) -> JobState:
+    """How a container ended."""
+    state = found["State"]
+    code = int(state["ExitCode"])
+    # As shells do, docker and its init tell a signal by an exit code of 128 and more (tini(1), docker-run(1)).
+    signal = code - 128 if 128 < code < 160 else None
+    ended = JobState(
+        state=SUCCEEDED if code == 0 else FAILED,
+        exit_code=None if signal else code,
+        signal=signal,
+        process=attempt.process or _mark(found),
+    )
+    if code and state.get("OOMKilled"):
+        limit = int(found["HostConfig"].get("Memory") or 0)
+        whom = "killed" if signal == 9 else f"exit code {code} after a process of it was killed"
+        reason = f"out of memory: {whom} by its memory limit of {format_size(limit)} (container)"
+        return replace(ended, cause="oom", reason=reason)
+    if code in _NOT_STARTED and (why := _not_started(attempt, found)):
+        return replace(ended, cause="launch", reason=why)
+    return ended
+
+
+def _not_started(attempt: Attempt, found: Mapping[str, Any]) -> str | None:
+    """Why a command did not start; None: it did, and ended with such an exit code itself."""
+    image = found["Config"]["Image"]
+    last = (attempt.run.last_output() or [""])[-1]
+    if last.startswith(_MISSING):
+        command = last.removeprefix(_MISSING)
+        other = {"python": "python3", "python3": "python"}.get(command)
+        advice = f": write {other} if it has that, or take an image with Python" if other else ""
+        return f"command not found: {command} is not in the image {image}{advice}"
+    if last.startswith("sh: "):
+        return f"it cannot be started in the image {image}: {last}"
+    said = connect().logs(attempt.handle, tail=5).decode(errors="replace").strip()  # of what comes before the command
+    if "/bin/sh" in said:
+        return f"the image {image} has no /bin/sh, which lx needs to keep the output: {said}"
+    return said or found["State"].get("Error") or None
