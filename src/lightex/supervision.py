@@ -239,8 +239,8 @@ class _Reopening:
 
     def _lost(self, adopted: Adopted) -> JobState | None:
         """What there is to say of a job that is gone and not in the ledger; None: it runs, or its end is known."""
-        if not self.engine.children:  # it is there to be asked until its end has been noted down
-            return None
+        if not self.engine.children:  # it is there until its end has been noted down
+            return None if self.engine.find(adopted.job) else JobState(LOST)
         state = self.engine.poll([adopted.handle], 0).get(adopted.handle)
         return state if state and state.state == LOST and not self.ledger.told(adopted.handle) else None
 
@@ -266,6 +266,8 @@ class _Reopening:
             return None
         handle, process = found
         self.claimed.add(handle)
+        if not process and not self.engine.children:  # the engine will tell when it runs
+            return Adopted(job, handle, time.time(), state=SUBMITTED)
         event = {"time": time.time(), "state": RUNNING, "attempt": job.attempt, "handle": handle}
         event |= {"process": process} if process else {}
         job.run.append_event(event)

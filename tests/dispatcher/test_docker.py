@@ -5,8 +5,9 @@ import pytest
 from lightex.core.taxonomy import Container
 from lightex.dispatcher.engines.docker import DockerEngine
 from lightex.testing import EngineContract
+from tests.services.docker import BASE
 
-BASE = "lightex-test/base:py3.11"
+pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.usefixtures("docker")]
 
 
 class TestDockerEngine(EngineContract):

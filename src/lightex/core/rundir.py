@@ -183,7 +183,7 @@ class RunDir:
         finally:
             os.close(descriptor)
 
-    def begin_output(self, attempt: int) -> int:
+    def open_output(self, attempt: int) -> int:
         """Open the output file for an attempt, which goes on in it; returns the descriptor.
 
         Raises:

@@ -81,7 +81,7 @@ class Container:
     Attributes:
         image: name and tag of an image that exists, or a Build of one.
         mounts: further folders and files: their path here (relative to the folder of the config, or with ~) to their
-            path inside; ":ro" at its end makes it read-only.
+            path inside; ":ro" at its end makes it read-only. "volume:NAME" is a volume of docker's.
         network: "host" has the addresses of the machine, as a process has; "bridge", "none" or a network's name.
         inherit: names of variables of your shell that it gets, such as "HF_TOKEN" or "AWS_*"; their values are not
             recorded.

@@ -37,6 +37,7 @@ class Adopted:
         since: when it started, seconds since the epoch.
         gpus: those that it was given.
         process: "PID:BORN" where it is a process of this machine.
+        state: SUBMITTED where it waits in its engine's queue.
     """
 
     job: Job
@@ -44,6 +45,7 @@ class Adopted:
     since: float
     gpus: tuple[str, ...] = ()
     process: str | None = None
+    state: str = RUNNING
 
 
 @dataclass
@@ -135,7 +137,7 @@ class Queue:
         self._kill = False
         for each in self.adopted:
             since = time.monotonic() - max(0.0, time.time() - each.since)
-            self.running[each.handle] = Running(each.job, RUNNING, since, each.gpus, wrote=time.monotonic())
+            self.running[each.handle] = Running(each.job, each.state, since, each.gpus, wrote=time.monotonic())
             if self.leases:
                 self.leases.hold(each.job, each.gpus, each.process)
 
@@ -299,8 +301,8 @@ class Queue:
                 return
             state = known
         if state.state != SUBMITTED and entry.state != RUNNING and state.cause != "launch":
-            # Also where its end is the first that is heard of it.
-            self._mark_running(handle, state.process, time.monotonic())
+            # Where its end is the first that is heard of it, it ran at some time since it was submitted.
+            self._mark_running(handle, state.process, entry.since if state.state in ENDED else time.monotonic())
         if state.state in ENDED:
             del self.running[handle]
             self._end(entry.job, certify(entry.job.run, replace(state, process=None), entry.ending), entry.since)

@@ -150,7 +150,7 @@ class EngineContract:
         found = second.find(one)
         assert found is not None
         assert found[0] == handle
-        assert all(state.state == RUNNING for state in second.poll([handle], 0.1).values())
+        assert all(state.state in (SUBMITTED, RUNNING) for state in second.poll([handle], 0.1).values())
         second.cancel(handle, force=True)
         ends = self.ends(engine, handle)
         assert ends[handle].state in ("FAILED", "CANCELLED")

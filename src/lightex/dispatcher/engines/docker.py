@@ -23,7 +23,7 @@ from lightex.core.taxonomy import Experiment
 from lightex.core.units import format_size
 from lightex.dispatcher.capacity import Capacity, this_machine
 from lightex.dispatcher.engine import Engine, Finding, JobState
-from lightex.dispatcher.engines.containers import call, daemon, examine, options
+from lightex.dispatcher.engines.containers import call, daemon, end, examine, options
 from lightex.dispatcher.engines.containers.daemon import AwayError, DaemonError, connect, reaching
 from lightex.dispatcher.engines.containers.image import Image, Images
 from lightex.dispatcher.engines.containers.image import check as check_image
@@ -32,8 +32,6 @@ from lightex.dispatcher.job import Job
 _AGAIN = 0.5  # seconds between two tries to reach a daemon that is away
 _PATIENCE = 10.0  # seconds that a job which was to be killed may be out of reach before it is given up
 _REMOVERS = 4  # removals at once: each takes the daemon some 10 ms, and nobody waits for them
-_NOT_STARTED = (126, 127)  # exit codes of shells, and of docker's init, where a command cannot be started
-_MISSING = "lx: command not found: "
 
 
 @dataclass
@@ -190,7 +188,7 @@ class DockerEngine(Engine):
             shutil.copyfile(image.log, job.run.build_log)
         if attempt.stop:
             return JobState(FAILED, "launch", "it was ended before it had started")
-        os.close(job.run.begin_output(job.attempt))
+        os.close(job.run.open_output(job.attempt))
         with reaching():
             client = connect()
             client.create_container(**call.creation(self._call(job, image, gpus)))
@@ -270,8 +268,7 @@ def _end(attempt: Attempt, found: Mapping[str, Any]) -> JobState:
     """How a container ended."""
     state = found["State"]
     code = int(state["ExitCode"])
-    # As shells do, docker and its init tell a signal by an exit code of 128 and more (tini(1), docker-run(1)).
-    signal = code - 128 if 128 < code < 160 else None
+    signal = end.signal_of(code)
     ended = JobState(
         state=SUCCEEDED if code == 0 else FAILED,
         exit_code=None if signal else code,
@@ -283,23 +280,16 @@ def _end(attempt: Attempt, found: Mapping[str, Any]) -> JobState:
         whom = "killed" if signal == 9 else f"exit code {code} after a process of it was killed"
         reason = f"out of memory: {whom} by its memory limit of {format_size(limit)} (container)"
         return replace(ended, cause="oom", reason=reason)
-    if code in _NOT_STARTED and (why := _not_started(attempt, found)):
+    if code in end.NOT_STARTED and (why := _not_started(attempt, found["Config"]["Image"])):
         return replace(ended, cause="launch", reason=why)
     return ended
 
 
-def _not_started(attempt: Attempt, found: Mapping[str, Any]) -> str | None:
+def _not_started(attempt: Attempt, image: str) -> str | None:
     """Why a command did not start; None: it did, and ended with such an exit code itself."""
-    image = found["Config"]["Image"]
-    last = (attempt.run.last_output() or [""])[-1]
-    if last.startswith(_MISSING):
-        command = last.removeprefix(_MISSING)
-        other = {"python": "python3", "python3": "python"}.get(command)
-        advice = f": write {other} if it has that, or take an image with Python" if other else ""
-        return f"command not found: {command} is not in the image {image}{advice}"
-    if last.startswith("sh: "):
-        return f"it cannot be started in the image {image}: {last}"
-    said = connect().logs(attempt.handle, tail=5).decode(errors="replace").strip()  # of what comes before the command
+    if why := end.not_started(attempt.run, image):
+        return why
+    said: str = connect().logs(attempt.handle, tail=5).decode(errors="replace").strip()  # of what comes before it
     if "/bin/sh" in said:
         return f"the image {image} has no /bin/sh, which lx needs to keep the output: {said}"
-    return said or found["State"].get("Error") or None
+    return said or None

@@ -209,7 +209,7 @@ def _start(job: Job, environment: Mapping[bytes, bytes], path: str) -> subproces
     Raises:
         LaunchError: there is no such command or folder, or it may not be run.
     """
-    output = job.run.begin_output(job.attempt)
+    output = job.run.open_output(job.attempt)
     try:
         return subprocess.Popen(
             job.command,

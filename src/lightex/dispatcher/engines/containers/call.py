@@ -25,6 +25,10 @@ LIBRARY = "/lx/lib"
 """Where LightEx is mounted, if it is."""
 
 _READ_ONLY = ":ro"
+_VOLUME = "volume:"
+
+NOT_FOUND = "lx: command not found: "
+"""What is in the output of a job whose command is not in its image."""
 
 # What a container really runs. Docker would hand on stdout and stderr by two ways, which mixes up their order, and only
 # to somebody who listens; the output file is there anyway.
@@ -35,11 +39,23 @@ _WRITES = (
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder or file of this machine that is seen inside."""
+    """What is seen inside: a folder or file of this machine, or a volume of docker's.
+
+    Attributes:
+        source: its path, or the name of the volume.
+        target: the path inside.
+        read_only: whether it cannot be written to.
+        kind: "bind" or "volume".
+    """
 
     source: str
     target: str
     read_only: bool = False
+    kind: str = "bind"
+
+    def as_api(self) -> dict[str, Any]:
+        """As the API has it."""
+        return {"Type": self.kind, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only}
 
 
 @dataclass(frozen=True)
@@ -181,10 +197,14 @@ def extra_mounts(container: Container, project: Path) -> list[Mount]:
     found = []
     for source, given in container.mounts.items():
         target, read_only = given.removesuffix(_READ_ONLY), given.endswith(_READ_ONLY)
+        volume = source.removeprefix(_VOLUME) if source.startswith(_VOLUME) else None
         place = (project / Path(source).expanduser()).absolute()
         if not target.startswith("/"):
             raise ConfigError(f"container.mounts: '{given}' is no path inside a container", f"given for {source}",
                               'write it from the root: {"~/data": "/data:ro"}')  # fmt: skip
+        if volume:
+            found.append(Mount(volume, target, read_only, "volume"))
+            continue
         if not place.exists():
             raise ConfigError(
                 f"container.mounts: {place} does not exist", f"make it: mkdir -p {shlex.quote(str(place))}"
@@ -206,14 +226,16 @@ def check_dirs(experiment: Experiment[Any], project: Path) -> None:
 
 
 def _mounts(job: Job, container: Container) -> Iterable[Mount]:
-    """Code, run, data, at the paths that they have outside; then what the config names."""
+    """What the config names; then code, run, data, at the paths that they have outside, unless it is seen already."""
+    named = extra_mounts(container, job.project or job.cwd)
     made: list[Mount] = []
     upstream = [Path(path) for path in job.after]
     wanted = [(path, False) for path in (job.project or job.cwd, job.cwd, job.run.path, *job.dirs.values())]
     for path, read_only in [*wanted, *((path, True) for path in upstream)]:
-        if not any(_shows(mount, path) for mount in made):
+        seen = any(path.is_relative_to(each.target) for each in named) or any(_shows(each, path) for each in made)
+        if not seen:
             made.append(Mount(str(path), str(path), read_only))
-    made += extra_mounts(container, job.project or job.cwd)
+    made += named
     if container.mount_lightex:
         package = Path(__file__).parents[3]
         made.append(Mount(str(package), f"{LIBRARY}/{package.name}", True))
@@ -234,10 +256,7 @@ def host_config(call: Call) -> dict[str, Any]:
         "NetworkMode": call.network,
         "ExtraHosts": ["host.docker.internal:host-gateway"],
         "GroupAdd": list(call.groups),
-        "Mounts": [
-            {"Type": "bind", "Source": each.source, "Target": each.target, "ReadOnly": each.read_only}
-            for each in call.mounts
-        ],
+        "Mounts": [each.as_api() for each in call.mounts],
     }
     if call.cpus:
         found["NanoCpus"] = round(call.cpus * 1e9)
@@ -264,7 +283,7 @@ def creation(call: Call) -> dict[str, Any]:
     return {
         "image": call.image,
         "name": call.name,
-        "command": ["/bin/sh", "-c", _WRITES, "sh", call.output, *call.command],
+        "command": command_of(call),
         "environment": {**outside, **call.env},
         "user": call.options.get("user", call.user),
         "working_dir": call.cwd,
@@ -289,15 +308,20 @@ def shell_line(call: Call) -> str:
         words += ["--gpus", which]
     words += options.flags(call.options)
     for mount in call.mounts:
-        words += ["--mount", _mount_flag(mount)]
+        words += ["--mount", mount_flag(mount)]
     words += [word for name in call.inherit for word in ("--env", name)]
     words += [word for name, value in call.env.items() for word in ("--env", f"{name}={value}")]
     return shlex.join([*words, call.image, *call.command])
 
 
-def _mount_flag(mount: Mount) -> str:
+def command_of(call: Call) -> list[str]:
+    """What a container runs: the command, with its output appended to the run's."""
+    return ["/bin/sh", "-c", _WRITES, "sh", call.output, *call.command]
+
+
+def mount_flag(mount: Mount) -> str:
     """A mount as --mount takes it, which is a line of CSV."""
-    parts = ["type=bind", f"source={mount.source}", f"target={mount.target}", *["readonly"] * mount.read_only]
+    parts = [f"type={mount.kind}", f"source={mount.source}", f"target={mount.target}", *["readonly"] * mount.read_only]
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(parts)
     return line.getvalue()
