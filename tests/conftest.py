@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from lightex.cli import main
 from lightex.core.rundir import RunDir
+from tests.services import docker as services
 
 pytest.register_assert_rewrite("lightex.testing")
 
@@ -130,3 +133,45 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("needs the right to mount a tmpfs")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def _daemon() -> Iterator[str]:
+    reason = services.lacks("docker", "dockerd") or ("" if services.PYTHON.exists() else "there is no Debian Python")
+    if reason:
+        services.skip_or_fail("docker", reason)
+    folder = Path(tempfile.mkdtemp(prefix="lx-docker-"))  # short: a socket's path has 107 characters at most
+    try:
+        with services.daemon(folder) as address:
+            yield address
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def docker(_daemon: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a docker daemon that has the base image; DOCKER_HOST names it."""
+    monkeypatch.setenv("DOCKER_HOST", _daemon)
+    return _daemon
+
+
+@pytest.fixture(scope="session")
+def _swarm() -> Iterator[services.Swarm]:
+    reason = services.lacks("docker", "dockerd", "docker-registry", "ip", "nsenter", "unshare")
+    if reason:
+        services.skip_or_fail("swarm", reason)
+    folder = Path(tempfile.mkdtemp(prefix="lx-swarm-"))
+    swarm = services.Swarm(folder)
+    try:
+        swarm.up()
+        yield swarm
+    finally:
+        swarm.down()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def swarm(_swarm: services.Swarm, monkeypatch: pytest.MonkeyPatch) -> services.Swarm:
+    """A swarm of two nodes; DOCKER_HOST names its manager."""
+    monkeypatch.setenv("DOCKER_HOST", _swarm.manager.socket)
+    return _swarm

@@ -217,6 +217,9 @@ class _Reopening:
                 end = certify(run, lost)
                 run.append_event({"time": time.time(), "attempt": attempt} | end.known())
                 state = end.state
+        elif state == QUEUED and attempt == 1 and certify(run, JobState(LOST)).state == SUCCEEDED:
+            state = SUCCEEDED  # somebody has run it by hand (lx run --print-manifest): its own word on its end
+            run.append_event({"time": time.time(), "attempt": attempt} | certify(run, JobState(LOST)).known())
         pruned = state == CANCELLED and last.get("cause") == "pruned"
         if (again and not again(number, state)) or (pruned and not self.pruned_too):
             return PRUNED if pruned else state
@@ -301,7 +304,7 @@ def supervise(sweep: SweepDir, work: Work, rules: Rules, watch: Watcher) -> tupl
         rules=rules,
         watch=_requests(sweep, _feeding(watch)),
         adopted=work.adopted,
-        ending=Ledger(sweep.ledger).ending if engine.children else lambda _: JobState(LOST),
+        ending=Ledger(sweep.ledger).ending if engine.children else None,
         paused=lambda: sweep.paused,
     )
     with _stopping(queue.stop):

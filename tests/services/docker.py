@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-import signal
+import socket
 import subprocess
 import tarfile
 import time
@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.helpers import wait_for
 
 BASE = "lightex-test/base:py3.11"
 PYTHON = Path("/usr/bin/python3.11")  # Debian 12's: its modules lie in known places
@@ -118,12 +120,6 @@ class Daemon:
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((each for each in mounts if each.startswith(f"{self.folder}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False)
-
-    def kill(self) -> None:
-        """SIGKILL to it and its containerd; containers live on."""
-        assert self.process
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 @contextlib.contextmanager
@@ -241,6 +237,35 @@ def copy_packages(target: Path, *names: str) -> None:
                 shutil.copyfile(file.locate(), place)
 
 
+@contextlib.contextmanager
+def registry(folder: Path, address: str) -> Iterator[None]:
+    """A registry of images."""
+    process = start_registry(folder, address)
+    try:
+        host, _, port = address.rpartition(":")
+        wait_for(lambda: _listens(host, int(port)))
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def start_registry(folder: Path, address: str) -> subprocess.Popen[bytes]:
+    """Start a registry, which keeps its images in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = {"filesystem": {"rootdirectory": f"{folder}/registry"}}
+    about = {"version": 0.1, "log": {"level": "warn"}, "storage": storage, "http": {"addr": address}}
+    (folder / "registry.yml").write_text(json.dumps(about))
+    with (folder / "registry.log").open("wb") as log:
+        return subprocess.Popen(["docker-registry", "serve", f"{folder}/registry.yml"], stdout=log, stderr=log)
+
+
+def _listens(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False
+
+
 class Swarm:
     """Two daemons in network namespaces of their own, on a bridge with no way out, and a registry that both reach."""
 
@@ -273,7 +298,7 @@ class Swarm:
         _ip("-n", self.bridge, "link", "set", "host", "master", "br0", "up")
         _ip("addr", "add", "10.99.0.254/24", "dev", outer)
         _ip("link", "set", outer, "up")
-        self._start_registry()
+        self.registry = start_registry(self.folder, "10.99.0.254:5000")
         for number, node in enumerate(self.nodes, start=1):
             _ip("netns", "add", str(node.namespace))
             _ip("-n", self.bridge, "link", "add", f"p{number}", "type", "veth", "peer", "name", "eth0", "netns",
@@ -288,15 +313,6 @@ class Swarm:
         token = self.manager.docker("swarm", "join-token", "-q", "worker")
         self.nodes[1].docker("swarm", "join", "--token", token, "--advertise-addr", "10.99.0.2", "10.99.0.1:2377")
         self.manager.docker("node", "update", "--label-add", "disk=fast", str(self.nodes[1].name))
-
-    def _start_registry(self) -> None:
-        config = self.folder / "registry.yml"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        storage = {"filesystem": {"rootdirectory": f"{self.folder}/registry"}}
-        about = {"version": 0.1, "log": {"level": "warn"}, "storage": storage, "http": {"addr": "10.99.0.254:5000"}}
-        config.write_text(json.dumps(about))
-        with (self.folder / "registry.log").open("wb") as log:
-            self.registry = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
 
     def cut_off(self, node: Daemon) -> None:
         """Take a node's link down: it lives on, and nobody hears of it."""

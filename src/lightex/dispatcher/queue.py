@@ -109,7 +109,7 @@ class Queue:
         rules: how.
         watch: is told of every change.
         adopted: jobs that run already.
-        ending: asked about jobs that the engine has lost.
+        ending: asked about jobs that the engine has lost, where others may know of them.
         running: what runs, by handle.
         ended: how many runs ended for good, by state.
         paused: tells whether nothing new may start; asked before each start.
@@ -122,7 +122,7 @@ class Queue:
     rules: Rules = field(default_factory=Rules)
     watch: Watcher = lambda _queue, _job, _state: None
     adopted: Iterable[Adopted] = ()
-    ending: Ending = lambda _handle: JobState(LOST)
+    ending: Ending | None = None
     running: dict[str, Running] = field(default_factory=dict, init=False)
     ended: Counter[str] = field(default_factory=Counter, init=False)
     paused: Callable[[], bool] = lambda: False
@@ -295,7 +295,7 @@ class Queue:
 
     def _note(self, handle: str, state: JobState) -> None:
         entry = self.running[handle]
-        if state.state == LOST:
+        if state.state == LOST and self.ending:
             known = self.ending(handle)
             if known is None:
                 return

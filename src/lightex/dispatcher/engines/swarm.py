@@ -56,7 +56,6 @@ class SwarmEngine(Engine):
     def __init__(self) -> None:
         self._images = Images()
         self._looked = 0.0
-        self._cancelled: set[str] = set()
         self._told: list[str] = []
         self._removers: ThreadPoolExecutor | None = None
 
@@ -141,7 +140,7 @@ class SwarmEngine(Engine):
         states = {}
         for handle in handles:
             if about := found.get(handle):
-                states[handle] = self._state(handle, about, tasks.get(about["ID"]), nodes)
+                states[handle] = self._state(about, tasks.get(about["ID"]), nodes)
             else:
                 states[handle] = JobState(LOST, "lost", "its service was removed")
         self._told += [handle for handle, state in states.items() if state.state not in (SUBMITTED, RUNNING)]
@@ -149,7 +148,6 @@ class SwarmEngine(Engine):
 
     def cancel(self, handle: str, force: bool = False) -> None:  # noqa: ARG002  the swarm kills after the job's grace
         """Let the swarm stop the task: SIGTERM, and SIGKILL when its grace is over."""
-        self._cancelled.add(handle)
         with suppress(DaemonError), reaching():
             self._scale_to_nothing(handle)
 
@@ -183,15 +181,16 @@ class SwarmEngine(Engine):
         name = self._images.ensure(wanted, project, lambda _: None).name if isinstance(wanted, Build) else wanted
         return call.make_call(job, name, job.resources.gpu_count)
 
-    def _state(self, handle: str, about: Mapping[str, Any], task: Mapping[str, Any] | None, nodes: Nodes) -> JobState:
+    def _state(self, about: Mapping[str, Any], task: Mapping[str, Any] | None, nodes: Nodes) -> JobState:
+        stopped = service.is_stopped(about["Spec"])
         if task is None:
-            return JobState(CANCELLED) if handle in self._cancelled else JobState(SUBMITTED)
+            return JobState(CANCELLED, reason="it was stopped in the swarm") if stopped else JobState(SUBMITTED)
         status, node = task["Status"], task.get("NodeID", "")
         said, state = status.get("Err") or status.get("Message"), status["State"]
         name = nodes.names.get(node, node)
         if state in _WAITING:
             waits = f"{said} on {name}" if node else said
-            return JobState(CANCELLED) if handle in self._cancelled else JobState(SUBMITTED, reason=waits)
+            return JobState(SUBMITTED, reason=waits)
         if node in nodes.down and state == "running":
             return JobState(LOST, "lost", f"node {name} is down")
         container = status.get("ContainerStatus") or {}
@@ -202,17 +201,15 @@ class SwarmEngine(Engine):
             return JobState(FAILED, "launch", f"node {name} refused it: {said}")
         if state == "orphaned":
             return JobState(LOST, "lost", f"node {name} was away for too long", process=mark)
-        return replace(self._end(handle, about, state, int(container.get("ExitCode") or 0)), process=mark)
+        return replace(self._end(about, stopped, int(container.get("ExitCode") or 0)), process=mark)
 
-    def _end(self, handle: str, about: Mapping[str, Any], state: str, code: int) -> JobState:
-        if state == "shutdown" and handle not in self._cancelled:
-            return JobState(CANCELLED, reason="it was stopped in the swarm, not by lx")
+    def _end(self, about: Mapping[str, Any], stopped: bool, code: int) -> JobState:
         if code == 0:
-            return JobState(SUCCEEDED if state == "complete" else CANCELLED, exit_code=0)
+            return JobState(CANCELLED if stopped else SUCCEEDED, exit_code=0)
         signal = end.signal_of(code)
         ended = JobState(FAILED, exit_code=None if signal else code, signal=signal)
         limit = about["Spec"]["TaskTemplate"]["Resources"]["Limits"].get("MemoryBytes")
-        if signal == 9 and limit and handle not in self._cancelled:
+        if signal == 9 and limit and not stopped:
             words = f"killed (exit code 137), it seems by its memory limit of {format_size(limit)}"
             return replace(ended, cause="oom", reason=f"out of memory: {words} (a swarm does not tell)")
         template = about["Spec"]["TaskTemplate"]["ContainerSpec"]
@@ -226,7 +223,7 @@ class SwarmEngine(Engine):
         with suppress(NotFound):
             found = connect().inspect_service(handle)
             spec = found["Spec"]
-            if spec["Mode"] != service.mode(0):
+            if not service.is_stopped(spec):
                 connect().update_service(
                     found["ID"], found["Version"]["Index"], spec["TaskTemplate"], name=handle, labels=spec["Labels"],
                     mode=service.mode(0),
@@ -238,7 +235,6 @@ class SwarmEngine(Engine):
                 self._scale_to_nothing(handle)
                 connect().remove_service(handle)
 
-        self._cancelled.discard(handle)
         self._removers = self._removers or ThreadPoolExecutor(_REMOVERS)
         self._removers.submit(remove)
 

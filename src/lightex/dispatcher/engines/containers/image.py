@@ -24,6 +24,11 @@ from lightex.core.taxonomy import Build
 from lightex.core.units import format_size
 from lightex.dispatcher.engines.containers.daemon import connect, reaching, words
 
+# github.com/distribution/reference, regexp.go
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@[a-z0-9]+:[0-9a-f]{{32,}})?"
+)
 _LARGE = 1 << 30  # bytes of a context that deserve a hint
 _LAST_LINES = 12
 _ALWAYS_OUT = ("**/.git", "**/__pycache__", "**/.venv", "**/*.part")  # before .dockerignore, which can take them back
@@ -101,11 +106,17 @@ def look(wanted: str | Build, project: Path) -> tuple[str, Image | None]:
 
 
 def check(wanted: str | Build, project: Path) -> None:
-    """Look whether there is something to build from.
+    """Look whether a name can be one, or there is something to build from.
 
     Raises:
-        ConfigError: there is not.
+        ConfigError: it cannot, or there is not.
     """
+    if isinstance(wanted, str) and not _REFERENCE.fullmatch(wanted):
+        raise ConfigError(
+            f"container.image: '{wanted}' cannot be the name of an image",
+            "names are in lower case, with a tag: python:3.12-slim, registry.example.com:5000/team/name:1",
+            "what is to be built is said in lxconfig.py: container=Container(image=Build())",
+        )
     if isinstance(wanted, Build):
         folder = _folder(wanted, project)
         if not (folder / wanted.dockerfile).is_file():
@@ -296,7 +307,8 @@ def _keep(written: Path, log: Path) -> Path:
 
 
 def _not_built(context: Context, error: str, log: Path) -> ImageError:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-_LAST_LINES:]
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith((" --->", "Removing intermediate"))][-_LAST_LINES:]
     hint = (
         "it wants BuildKit: build it with `docker build`, and name the image in the config"
         if "BuildKit" in error

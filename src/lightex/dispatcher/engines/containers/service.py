@@ -71,6 +71,11 @@ def mode(tasks: int) -> dict[str, Any]:
     return {"ReplicatedJob": {"MaxConcurrent": tasks, "TotalCompletions": tasks}}
 
 
+def is_stopped(specification: Mapping[str, Any]) -> bool:
+    """Whether a service was told to stop, by its Spec."""
+    return not specification["Mode"].get("ReplicatedJob", {}).get("TotalCompletions")
+
+
 def constraints(labels: tuple[str, ...]) -> list[str]:
     """What a node must have, as a swarm says it."""
     return [f"node.labels.{name}=={value}" for name, _, value in (label.partition("=") for label in labels)]
