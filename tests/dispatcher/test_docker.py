@@ -194,9 +194,9 @@ class TestDockerEngine(EngineContract):
         assert queue.leases.held == {}
 
     def test_an_image_that_is_not_to_be_had_says_so(self, engine, job):
-        end = self.certificate(engine, job("true", container=Container("lightex-test/bose:py3.11")))
+        end = self.certificate(engine, job("true", container=Container(f"{BASE}x")))
         assert (end["state"], end["cause"]) == ("FAILED", "launch")
-        assert "Did you mean 'lightex-test/base:py3.11'?" in end["reason"]
+        assert f"Did you mean '{BASE}'?" in end["reason"]
 
     def test_an_image_without_python_says_so(self, engine, job):
         end = self.certificate(engine, job(["python4", "train.py"]))

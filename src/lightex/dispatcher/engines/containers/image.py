@@ -29,6 +29,7 @@ _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
     rf"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@[a-z0-9]+:[0-9a-f]{{32,}})?"
 )
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LARGE = 1 << 30  # bytes of a context that deserve a hint
 _LAST_LINES = 12
 _ALWAYS_OUT = ("**/.git", "**/__pycache__", "**/.venv", "**/*.part")  # before .dockerignore, which can take them back
@@ -263,7 +264,7 @@ def _build(client: APIClient, context: Context, tell: Tell) -> Image:
         failed: str | None = None
         try:
             for event in _events(client, context):
-                text = event.get("stream") or event.get("error") or ""
+                text = _COLOUR.sub("", event.get("stream") or event.get("error") or "")
                 kept.write(text.encode())
                 failed = event.get("error") or failed
                 if line := _worth_telling(text):
