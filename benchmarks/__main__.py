@@ -2,9 +2,10 @@
 
 import sys
 
-from benchmarks import dispatch, logging, plan, queue, sinks, startup
+from benchmarks import dispatch, docker, logging, plan, queue, sinks, startup
 
-ALL = {"dispatch": dispatch, "queue": queue, "logging": logging, "startup": startup, "plan": plan, "sinks": sinks}
+MODULES = (dispatch, queue, docker, logging, startup, plan, sinks)
+ALL = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 
 for name in sys.argv[1:] or ALL:
     if name not in ALL:

@@ -52,6 +52,14 @@ class TestDockerEngine(EngineContract):
         end = self.certificate(engine, one)
         assert (end["cause"], end["exit_code"]) == ("oom", 3)
 
+    def test_what_it_used_is_told(self, engine, job):
+        spin = (
+            "import time; kept = bytearray(100 << 20); end = time.monotonic() + 2.5\nwhile time.monotonic() < end: pass"
+        )
+        end = self.certificate(engine, job(["python3", "-c", spin], resources=Resources(cpus=1, memory="300MiB")))
+        assert 100 << 20 < end["peak_memory"] < 300 << 20
+        assert 0.5 < end["cpu_seconds"] < 3.5
+
     def test_what_it_writes_is_the_callers_and_home_can_be_written(self, engine, job, monkeypatch):
         monkeypatch.setattr(os, "getuid", lambda: 1234)
         monkeypatch.setattr(os, "getgid", lambda: 2345)

@@ -56,8 +56,17 @@ _PROGRAMS = [
     "dd",
 ]
 _LEFT_OUT = {"test", "idlelib", "lib2to3", "ensurepip", "tkinter", "pydoc_data", "__pycache__", "EXTERNALLY-MANAGED"}
-_LIBRARIES = """libstdc++.so.6 libgcc_s.so.1 libnss_files.so.2 libnss_dns.so.2 librt.so.1 libutil.so.1 libdl.so.2 libpthread.so.0
-libm.so.6""".split()
+_LIBRARIES = [
+    "libstdc++.so.6",
+    "libgcc_s.so.1",
+    "libnss_files.so.2",
+    "libnss_dns.so.2",
+    "librt.so.1",
+    "libutil.so.1",
+    "libdl.so.2",
+    "libpthread.so.0",
+    "libm.so.6",
+]
 
 
 def lacks(*programs: str) -> str | None:

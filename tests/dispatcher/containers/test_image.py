@@ -27,6 +27,9 @@ def project(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+@pytest.mark.usefixtures("docker")
 class TestName:
     def name(self, project, **build):
         return Context.of(Build(**build), project).name
@@ -67,6 +70,16 @@ class TestName:
         before = self.name(project)
         (project / "train.py").chmod(0o755)
         assert self.name(project) != before
+
+    def test_the_image_that_it_starts_from_counts(self, project, docker):
+        (project / "Dockerfile").write_text("ARG BASE=lightex-test/none-yet:1\nFROM ${BASE} AS first\nFROM first\n")
+        names = {self.name(project), self.name(project, args={"BASE": BASE})}
+        subprocess.run(["docker", "tag", BASE, "lightex-test/none-yet:1"], check=True)
+        try:
+            names.add(self.name(project))
+        finally:
+            subprocess.run(["docker", "rmi", "lightex-test/none-yet:1"], check=True, capture_output=True)
+        assert len(names) == 3
 
     def test_no_dockerfile_says_what_to_do(self, project):
         (project / "Dockerfile").unlink()

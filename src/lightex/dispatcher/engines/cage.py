@@ -155,7 +155,7 @@ class Cages:
 
     def find(self, pid: int) -> Cage | None:
         """The cage that a process is in, which another dispatcher has made."""
-        folders = {key: str(base / Path(_group_of(key, pid) or "/").name) for key, base in self.bases.items()}
+        folders = {key: str(base / Path(group_of(key, pid) or "/").name) for key, base in self.bases.items()}
         folders = {key: folder for key, folder in folders.items() if Path(folder).name.startswith(_PREFIX)}
         limit = _limit_of(folders["memory"]) if "memory" in folders else None
         memory = (folders["memory"], limit) if limit is not None else None
@@ -221,7 +221,7 @@ def _limit_cpus(folder: str, cpus: float | None) -> None:
 
 def _base(controller: str) -> Path | None:
     """The nearest group, from ours upwards, in which this process may make groups with that controller."""
-    mount, version = _mount(controller)
+    mount, version = mount_of(controller)
     home = _home(controller)
     if mount is None or home is None:
         return None
@@ -235,10 +235,10 @@ def _base(controller: str) -> Path | None:
 
 def _home(controller: str) -> Path | None:
     """The group that this process is in."""
-    mount, _ = _mount(controller)
+    mount, _ = mount_of(controller)
     if mount is None:
         return None
-    own = mount / (_group_of(controller, os.getpid()) or "").lstrip("/")
+    own = mount / (group_of(controller, os.getpid()) or "").lstrip("/")
     return own if own.is_dir() else mount  # in a container the path may be that of the host
 
 
@@ -254,7 +254,7 @@ def _gives(base: Path, controller: str, version: int) -> bool:
     return False
 
 
-def _mount(controller: str) -> tuple[Path | None, int]:
+def mount_of(controller: str) -> tuple[Path | None, int]:
     """Where a controller's groups are mounted, and their version: proc_pid_mounts(5)."""
     second: Path | None = None
     with suppress(OSError):
@@ -267,7 +267,7 @@ def _mount(controller: str) -> tuple[Path | None, int]:
     return second, 2
 
 
-def _group_of(controller: str, pid: int) -> str | None:
+def group_of(controller: str, pid: int) -> str | None:
     """The path of a process's group within its hierarchy: /proc/PID/cgroup."""
     found = None
     with suppress(OSError):

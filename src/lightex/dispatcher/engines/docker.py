@@ -27,10 +27,12 @@ from lightex.dispatcher.engines.containers import call, daemon, end, examine, op
 from lightex.dispatcher.engines.containers.daemon import AwayError, DaemonError, connect, reaching
 from lightex.dispatcher.engines.containers.image import Image, Images
 from lightex.dispatcher.engines.containers.image import check as check_image
+from lightex.dispatcher.engines.usage import usage
 from lightex.dispatcher.job import Job
 
 _AGAIN = 0.5  # seconds between two tries to reach a daemon that is away
 _PATIENCE = 10.0  # seconds that a job which was to be killed may be out of reach before it is given up
+_SAMPLE = 1.0  # seconds between two looks at what containers use
 _REMOVERS = 4  # removals at once: each takes the daemon some 10 ms, and nobody waits for them
 
 
@@ -43,6 +45,7 @@ class Attempt:
         run: whose it is.
         keep: whether the container stays after its end.
         process: what readers may know of it, once it runs.
+        used: CPU seconds and peak memory, as of a second ago; the system forgets them with the container.
         stop: the signal that it is to end by; it may not have begun yet.
         stopped_at: when that was first wanted.
     """
@@ -51,6 +54,7 @@ class Attempt:
     run: RunDir
     keep: bool = False
     process: dict[str, Any] = field(default_factory=dict)
+    used: tuple[float | None, int | None] = (None, None)
     stop: str | None = None
     stopped_at: float = 0.0
 
@@ -68,6 +72,7 @@ class DockerEngine(Engine):
         self._images = Images()
         self._attempts: dict[str, Attempt] = {}
         self._news: queue.SimpleQueue[tuple[str, JobState]] = queue.SimpleQueue()
+        self._sampled = time.monotonic()
         self._told: list[str] = []  # ends that the caller has got, and notes down before it asks again
         self._removers: ThreadPoolExecutor | None = None
 
@@ -119,6 +124,8 @@ class DockerEngine(Engine):
         """What has changed, as the threads tell it."""
         while self._told:
             self._remove(self._told.pop())
+        if time.monotonic() - self._sampled > _SAMPLE:
+            self._sample()
         found: dict[str, JobState] = {}
         if unknown := [handle for handle in handles if handle not in self._attempts]:
             found = dict.fromkeys(self._adopt(unknown), JobState(LOST))
@@ -204,6 +211,12 @@ class DockerEngine(Engine):
         self._news.put((attempt.handle, JobState(RUNNING, process=attempt.process)))
         return self._follow(attempt)
 
+    def _follow_again(self, attempt: Attempt) -> JobState:
+        """See a container to its end that another process has started."""
+        with reaching():
+            attempt.process = _mark(connect().inspect_container(attempt.handle))
+        return self._follow(attempt)
+
     def _follow(self, attempt: Attempt) -> JobState:
         """Wait until a container ends; then say how it did. A daemon that is away is waited for."""
         while True:
@@ -234,8 +247,14 @@ class DockerEngine(Engine):
                 labels = about["Labels"]
                 keep = labels.get("lightex.keep") == "yes"
                 self._attempts[handle] = Attempt(handle, RunDir(labels["lightex.run"]), keep=keep)
-                self._in_a_thread(handle, self._follow)
+                self._in_a_thread(handle, self._follow_again)
         return [handle for handle in handles if handle not in there]
+
+    def _sample(self) -> None:
+        self._sampled = time.monotonic()
+        for attempt in self._attempts.values():
+            if (pid := attempt.process.get("pid")) and (used := usage(pid)) != (None, None):
+                attempt.used = used
 
     def _remove(self, handle: str) -> None:
         attempt = self._attempts.pop(handle, None)
@@ -274,6 +293,8 @@ def _end(attempt: Attempt, found: Mapping[str, Any]) -> JobState:
         exit_code=None if signal else code,
         signal=signal,
         process=attempt.process or _mark(found),
+        cpu_seconds=round(attempt.used[0], 3) if attempt.used[0] else None,
+        peak_memory=attempt.used[1],
     )
     if code and state.get("OOMKilled"):
         limit = int(found["HostConfig"].get("Memory") or 0)

@@ -190,7 +190,7 @@ class Context:
         build: what the config says.
         folder: where the files are.
         files: those that are not ignored, relative to it, in order.
-        name: of the image: it tells the contents of all that.
+        name: of the image: it tells the contents of all that, and of the images that it starts from.
         size: bytes of the files.
     """
 
@@ -206,16 +206,36 @@ class Context:
 
         Raises:
             ConfigError: it has no Dockerfile.
+            DaemonError: the daemon refuses, or does not answer.
         """
         check(build, project)
         folder = _folder(build, project)
         files = tuple(sorted(exclude_paths(str(folder), [*_ignored(folder)], dockerfile=build.dockerfile)))
-        said = f"{build.dockerfile}\0{sorted(build.args.items())}\0{build.target}"
+        bases = [_id_of(name) for name in _bases((folder / build.dockerfile).read_text(errors="replace"), build.args)]
+        said = f"{build.dockerfile}\0{sorted(build.args.items())}\0{build.target}\0{bases}"
         digest, size = hashlib.blake2b(said.encode(), digest_size=8), 0
         for name in files:
             size += _digest(folder, name, digest)
         slug = re.sub(r"[^a-z0-9]+", "-", project.name.lower()).strip("-") or "project"
         return cls(build, folder, files, f"{build.repository or f'lightex/{slug}'}:{digest.hexdigest()}", size)
+
+
+def _bases(dockerfile: str, args: Mapping[str, str]) -> Iterator[str]:
+    """The images that a Dockerfile starts from."""
+    known: dict[str, str] = {}
+    for word, rest in re.findall(r"(?mi)^\s*(ARG|FROM)\s+(.*)$", dockerfile):
+        if word.upper() == "ARG":
+            name, _, default = rest.strip().partition("=")
+            known[name] = args.get(name, default.strip("\"'"))
+        else:
+            words = [part for part in rest.split() if not part.startswith("--")]
+            yield re.sub(r"\$\{?(\w+)\}?", lambda found: known.get(found[1], ""), words[0]) if words else ""
+
+
+def _id_of(name: str) -> str | None:
+    """What a name stands for on this machine now; None: nothing, or it is the name of a stage."""
+    image = _inspect(connect(), name) if _REFERENCE.fullmatch(name) else None
+    return image.id if image else None
 
 
 def _folder(build: Build, project: Path) -> Path:
