@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -200,7 +201,7 @@ def test_init_writes_a_dockerfile_that_builds(project, lx):
     subprocess.run(["docker", "build", "-q", "-t", "lightex-test/pip:1", "-f", "Dockerfile.base", "."], check=True,
                    capture_output=True)  # fmt: skip
     assert lx("init", "--docker").code == 0
-    (project / "requirements.txt").write_text("")  # what is named there would come from a network
+    (project / "requirements.txt").write_text(f"# {uuid4()}\n")  # what is named there would come from a network
     done = lx("init", "--docker")
     assert done.code == 2
     assert "Dockerfile exists already" in done.err

@@ -81,13 +81,13 @@ class Container:
     Attributes:
         image: name and tag of an image that exists, or a Build of one.
         mounts: further folders and files: their path here (relative to the folder of the config, or with ~) to their
-            path inside; ":ro" at its end makes it read-only. "volume:NAME" is a volume of docker's.
+            path inside; ":ro" at its end makes it read-only. "volume:NAME" is a volume that the engine keeps.
         network: "host" has the addresses of the machine, as a process has; "bridge", "none" or a network's name.
         inherit: names of variables of your shell that it gets, such as "HF_TOKEN" or "AWS_*"; their values are not
             recorded.
         mount_lightex: whether this LightEx is mounted read-only, for images with Python 3.11 or later that have none.
         keep: whether the container stays after its end, to be looked into.
-        options: further options of `docker run` by their long names: {"cap-add": ["SYS_PTRACE"], "ipc": "host"}.
+        options: further ones of what runs it, by its own names (docs/docker.md): {"cap-add": ["SYS_PTRACE"]}.
     """
 
     image: str | Build

@@ -25,8 +25,9 @@ from lightex.dispatcher.capacity import Capacity, this_machine
 from lightex.dispatcher.engine import Engine, Finding, JobState
 from lightex.dispatcher.engines.containers import call, daemon, end, examine, options
 from lightex.dispatcher.engines.containers.daemon import AwayError, DaemonError, connect, reaching
-from lightex.dispatcher.engines.containers.image import Image, Images
-from lightex.dispatcher.engines.containers.image import check as check_image
+from lightex.dispatcher.engines.containers.image import Image
+from lightex.dispatcher.engines.containers.images import Images
+from lightex.dispatcher.engines.containers.images import check as check_image
 from lightex.dispatcher.engines.usage import usage
 from lightex.dispatcher.job import Job
 

@@ -21,8 +21,8 @@ from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError
 from lightex.dispatcher.engines.containers import call, daemon, end, service
 from lightex.dispatcher.engines.containers.daemon import DaemonError, connect, reaching
-from lightex.dispatcher.engines.containers.image import Images
-from lightex.dispatcher.engines.containers.image import check as check_image
+from lightex.dispatcher.engines.containers.images import Images
+from lightex.dispatcher.engines.containers.images import check as check_image
 from lightex.dispatcher.job import Job
 
 _LOOK = 0.5  # seconds between two looks; each asks for all services, all tasks and all nodes at once

@@ -13,7 +13,7 @@ _NANOSECONDS, _MICROSECONDS = "cpuacct.usage", "cpu.stat"
 
 
 def usage(pid: int) -> tuple[float | None, int | None]:
-    """CPU seconds, and peak memory in bytes, of all that is in the groups of a process; None where it is not counted."""
+    """CPU seconds, and peak memory in bytes, of all that is in the groups of a process; None: it is not counted."""
     return _cpu(pid), _peak(pid)
 
 

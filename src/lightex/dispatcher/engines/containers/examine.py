@@ -15,7 +15,7 @@ from docker.errors import APIError
 from lightex.core.errors import LightexError
 from lightex.core.taxonomy import Build, Container, Experiment
 from lightex.dispatcher.engine import Finding
-from lightex.dispatcher.engines.containers import daemon, image
+from lightex.dispatcher.engines.containers import daemon, images
 from lightex.dispatcher.engines.containers.daemon import connect, reaching
 from lightex.dispatcher.gpus import probe_gpus
 
@@ -59,7 +59,7 @@ def _runtime(told: dict[str, Any]) -> Iterator[Finding]:
 
 def _image(container: Container, project: Path, ready: list[str]) -> Finding:
     try:
-        name, found = image.look(container.image, project)
+        name, found = images.look(container.image, project)
     except LightexError as error:
         return Finding("image", False, "; ".join((error.message, *error.details)))
     if found:

@@ -1,44 +1,22 @@
-"""Images: there, pulled, or built when something that goes into them has changed."""
+"""The images that the daemon has."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import shutil
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from docker.api import APIClient
-from docker.errors import APIError, ImageNotFound, NotFound
-from docker.utils.build import create_archive, exclude_paths
+from docker.errors import ImageNotFound, NotFound
 
 from lightex.core.cache import cache_folder
-from lightex.core.errors import ConfigError, LightexError, did_you_mean
-from lightex.core.taxonomy import Build
-from lightex.core.units import format_size
-from lightex.dispatcher.engines.containers.daemon import connect, reaching, words
+from lightex.dispatcher.engines.containers.daemon import connect, reaching
 
 # github.com/distribution/reference, regexp.go
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
     rf"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@[a-z0-9]+:[0-9a-f]{{32,}})?"
 )
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_LARGE = 1 << 30  # bytes of a context that deserve a hint
-_LAST_LINES = 12
-_ALWAYS_OUT = ("**/.git", "**/__pycache__", "**/.venv", "**/*.part")  # before .dockerignore, which can take them back
-
-Tell = Callable[[str], None]
-
-
-class ImageError(LightexError):
-    """There is no such image, or it cannot be built."""
 
 
 @dataclass(frozen=True)
@@ -58,302 +36,27 @@ class Image:
     log: Path | None = None
 
 
-class Images:
-    """Gets images ready, each once, however many threads ask."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ready: dict[tuple[str, str], Image | LightexError] = {}
-
-    def ensure(self, wanted: str | Build, project: Path, tell: Tell) -> Image:
-        """The image, which is pulled or built if need be.
-
-        Args:
-            wanted: its name, or what it is built from.
-            project: the folder that the context of a build is relative to.
-            tell: is given lines of progress.
-
-        Raises:
-            ImageError: it is not to be had; says why and what to do.
-            DaemonError: the daemon refuses, or does not answer.
-        """
-        key = repr(wanted), str(project)
-        if not self._lock.acquire(blocking=False):
-            tell("waits for its image")
-            self._lock.acquire()
-        try:
-            if key not in self._ready:
-                try:
-                    self._ready[key] = _ensure(wanted, project, tell)
-                except ImageError as error:  # it is not tried again for each of a thousand experiments
-                    self._ready[key] = error
-            found = self._ready[key]
-        finally:
-            self._lock.release()
-        if isinstance(found, LightexError):
-            raise found
-        return found
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of an image."""
+    return _REFERENCE.fullmatch(text) is not None
 
 
-def look(wanted: str | Build, project: Path) -> tuple[str, Image | None]:
-    """The name that an image has or would have, and the image if it is there.
+def inspect(name: str) -> Image | None:
+    """The image of that name, if the daemon has it.
 
     Raises:
-        ConfigError: there is no Dockerfile to build it from.
         DaemonError: the daemon refuses, or does not answer.
     """
-    name = Context.of(wanted, project).name if isinstance(wanted, Build) else wanted
-    return name, _inspect(connect(), name)
-
-
-def check(wanted: str | Build, project: Path) -> None:
-    """Look whether a name can be one, or there is something to build from.
-
-    Raises:
-        ConfigError: it cannot, or there is not.
-    """
-    if isinstance(wanted, str) and not _REFERENCE.fullmatch(wanted):
-        raise ConfigError(
-            f"container.image: '{wanted}' cannot be the name of an image",
-            "names are in lower case, with a tag: python:3.12-slim, registry.example.com:5000/team/name:1",
-            "what is to be built is said in lxconfig.py: container=Container(image=Build())",
-        )
-    if isinstance(wanted, Build):
-        folder = _folder(wanted, project)
-        if not (folder / wanted.dockerfile).is_file():
-            raise ConfigError(
-                f"container.image: there is no {wanted.dockerfile} in {folder}",
-                "lx init --docker writes one from what the project needs",
-                'or name an image that exists: container=Container(image="python:3.12-slim")',
-            )
-
-
-def _ensure(wanted: str | Build, project: Path, tell: Tell) -> Image:
-    client = connect()
-    if isinstance(wanted, str):
-        return _inspect(client, wanted) or _pull(client, wanted, tell)
-    check(wanted, project)
-    context = Context.of(wanted, project)
-    image = _inspect(client, context.name) or _build(client, context, tell)
-    if wanted.repository:
-        _push(client, context.name, tell)
-    return image
-
-
-def _inspect(client: APIClient, name: str) -> Image | None:
     with reaching():
         try:
-            found = client.inspect_image(name)
+            found = connect().inspect_image(name)
         except (ImageNotFound, NotFound):
             return None
     pairs = (text.partition("=") for text in (found.get("Config") or {}).get("Env") or ())
-    log = _log_of(name)
+    log = log_of(name)
     return Image(name, found["Id"], {key: value for key, _, value in pairs}, log if log.is_file() else None)
 
 
-def _pull(client: APIClient, name: str, tell: Tell) -> Image:
-    tell(f"pulling {name}")
-    states: dict[str, str] = {}
-    try:
-        with reaching():
-            tag = None if ":" in name.rpartition("/")[2] or "@" in name else "latest"
-            for event in client.pull(name, tag=tag, stream=True, decode=True):
-                if error := event.get("error"):
-                    raise _missing(client, name, str(error))
-                if layer := event.get("id"):
-                    states[layer] = str(event.get("status"))
-                    done = sum(state in ("Pull complete", "Already exists") for state in states.values())
-                    tell(f"pulling {name}: {done} of {len(states)} layers")
-    except LightexError as error:
-        raise error if isinstance(error, ImageError) else _missing(client, name, error.message) from error
-    if image := _inspect(client, name):
-        return image
-    raise _missing(client, name, "it was pulled, and is not there")
-
-
-def _missing(client: APIClient, name: str, why: str) -> ImageError:
-    with reaching():
-        there = sorted({tag for image in client.images() for tag in image.get("RepoTags") or ()} - {"<none>:<none>"})
-    return ImageError(
-        f"there is no image '{name}' here, and it cannot be pulled.{did_you_mean(name, there)}",
-        f"the daemon says: {why}",
-        f"images here: {', '.join(there[:8]) or 'none'}" + (f" and {len(there) - 8} more" if len(there) > 8 else ""),
-        "one of your own is built by: container=Container(image=Build()); lx init --docker writes its Dockerfile",
-    )
-
-
-@dataclass(frozen=True)
-class Context:
-    """What goes into a build.
-
-    Attributes:
-        build: what the config says.
-        folder: where the files are.
-        files: those that are not ignored, relative to it, in order.
-        name: of the image: it tells the contents of all that, and of the images that it starts from.
-        size: bytes of the files.
-    """
-
-    build: Build
-    folder: Path
-    files: tuple[str, ...]
-    name: str
-    size: int
-
-    @classmethod
-    def of(cls, build: Build, project: Path) -> Context:
-        """Read a context.
-
-        Raises:
-            ConfigError: it has no Dockerfile.
-            DaemonError: the daemon refuses, or does not answer.
-        """
-        check(build, project)
-        folder = _folder(build, project)
-        files = tuple(sorted(exclude_paths(str(folder), [*_ignored(folder)], dockerfile=build.dockerfile)))
-        bases = [_id_of(name) for name in _bases((folder / build.dockerfile).read_text(errors="replace"), build.args)]
-        said = f"{build.dockerfile}\0{sorted(build.args.items())}\0{build.target}\0{bases}"
-        digest, size = hashlib.blake2b(said.encode(), digest_size=8), 0
-        for name in files:
-            size += _digest(folder, name, digest)
-        slug = re.sub(r"[^a-z0-9]+", "-", project.name.lower()).strip("-") or "project"
-        return cls(build, folder, files, f"{build.repository or f'lightex/{slug}'}:{digest.hexdigest()}", size)
-
-
-def _bases(dockerfile: str, args: Mapping[str, str]) -> Iterator[str]:
-    """The images that a Dockerfile starts from."""
-    known: dict[str, str] = {}
-    for word, rest in re.findall(r"(?mi)^\s*(ARG|FROM)\s+(.*)$", dockerfile):
-        if word.upper() == "ARG":
-            name, _, default = rest.strip().partition("=")
-            known[name] = args.get(name, default.strip("\"'"))
-        else:
-            words = [part for part in rest.split() if not part.startswith("--")]
-            yield re.sub(r"\$\{?(\w+)\}?", lambda found: known.get(found[1], ""), words[0]) if words else ""
-
-
-def _id_of(name: str) -> str | None:
-    """What a name stands for on this machine now; None: nothing, or it is the name of a stage."""
-    image = _inspect(connect(), name) if _REFERENCE.fullmatch(name) else None
-    return image.id if image else None
-
-
-def _folder(build: Build, project: Path) -> Path:
-    return Path(os.path.abspath(project / Path(build.context).expanduser()))  # noqa: PTH100  links are kept
-
-
-def _ignored(folder: Path) -> Iterator[str]:
-    """What does not go into a context: folders of runs, which change with every run, and what .dockerignore names."""
-    yield from _ALWAYS_OUT
-    yield from (found.parent.relative_to(folder).as_posix() for found in folder.glob("*/.sweeps"))
-    with suppress(FileNotFoundError):
-        lines = (line.strip() for line in (folder / ".dockerignore").read_text().splitlines())
-        yield from (line for line in lines if line and not line.startswith("#"))
-
-
-def _digest(folder: Path, name: str, digest: Any) -> int:
-    """Add one file to a digest: its name, whether it can be run, and what it holds. Returns its bytes."""
-    path = folder / name
-    if path.is_symlink():
-        digest.update(f"{name}\0->{path.readlink()}\0".encode())
-        return 0
-    if not path.is_file():
-        digest.update(f"{name}\0".encode())
-        return 0
-    stat = path.stat()
-    digest.update(f"{name}\0{stat.st_mode & 0o111}\0{stat.st_size}\0".encode())
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return stat.st_size
-
-
-def _log_of(name: str) -> Path:
+def log_of(name: str) -> Path:
+    """Where the output of an image's build is kept."""
     return cache_folder() / "images" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.log"
-
-
-def _build(client: APIClient, context: Context, tell: Tell) -> Image:
-    log = _log_of(context.name)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if context.size > _LARGE:
-        tell(
-            f"{context.folder} holds {format_size(context.size)}; what the image does not need belongs in .dockerignore"
-        )
-    tell(f"building {context.name} from {context.build.dockerfile}")
-    with tempfile.NamedTemporaryFile(dir=log.parent, suffix=".part", delete=False) as kept:
-        failed: str | None = None
-        try:
-            for event in _events(client, context):
-                text = _COLOUR.sub("", event.get("stream") or event.get("error") or "")
-                kept.write(text.encode())
-                failed = event.get("error") or failed
-                if line := _worth_telling(text):
-                    tell(f"building: {line}")
-        except BaseException:
-            Path(kept.name).unlink(missing_ok=True)
-            raise
-    if failed:
-        raise _not_built(context, failed, _keep(Path(kept.name), log.with_suffix(".failed.log")))
-    _keep(Path(kept.name), log)
-    image = _inspect(client, context.name)
-    if image is None:
-        raise _not_built(context, "the daemon told no error, and there is no image", log)
-    return image
-
-
-def _events(client: APIClient, context: Context) -> Iterator[dict[str, Any]]:
-    """What the daemon tells of a build."""
-    build = context.build
-    with tempfile.TemporaryFile() as archive, reaching():
-        create_archive(str(context.folder), files=list(context.files), fileobj=archive)
-        archive.seek(0)
-        options = {"dockerfile": build.dockerfile, "buildargs": dict(build.args), "target": build.target}
-        try:
-            yield from client.build(
-                fileobj=archive, custom_context=True, tag=context.name, decode=True, rm=True, forcerm=True, **options
-            )
-        except APIError as error:  # a Dockerfile that does not parse is refused at once
-            yield {"error": words(error)}
-
-
-def _worth_telling(text: str) -> str | None:
-    """The line of a build's output that tells where it is."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else None
-
-
-def _keep(written: Path, log: Path) -> Path:
-    shutil.move(written, log)
-    return log
-
-
-def _not_built(context: Context, error: str, log: Path) -> ImageError:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith((" --->", "Removing intermediate"))][-_LAST_LINES:]
-    hint = (
-        "it wants BuildKit: build it with `docker build`, and name the image in the config"
-        if "BuildKit" in error
-        else ""
-    )
-    return ImageError(
-        f"the image could not be built from {context.folder / context.build.dockerfile}: {' '.join(error.split())}",
-        *(f"... {line.rstrip()}" for line in lines if line.strip() != error.strip()),
-        *([hint] if hint else []),
-        f"all of it: {log}",
-    )
-
-
-def _push(client: APIClient, name: str, tell: Tell) -> None:
-    """Bring an image to its registry, unless it is there."""
-    with suppress(APIError):
-        client.inspect_distribution(name)
-        return
-    tell(f"pushing {name}")
-    repository, _, tag = name.rpartition(":")
-    with reaching():
-        for event in client.push(repository, tag=tag, stream=True, decode=True):
-            if error := event.get("error"):
-                raise ImageError(
-                    f"the image {name} cannot be pushed to its registry: {error}",
-                    "log in with: docker login; or name another container.image.repository",
-                )

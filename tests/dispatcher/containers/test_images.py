@@ -8,8 +8,9 @@ import pytest
 
 from lightex.core.errors import ConfigError
 from lightex.core.taxonomy import Build
+from lightex.dispatcher.engines.containers.context import Context
 from lightex.dispatcher.engines.containers.daemon import connect
-from lightex.dispatcher.engines.containers.image import Context, ImageError, Images, check, look
+from lightex.dispatcher.engines.containers.images import ImageError, Images, check, look
 from tests.services import docker as services
 from tests.services import free_port
 from tests.services.docker import BASE
