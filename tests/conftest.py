@@ -21,6 +21,8 @@ from tests.services import docker as services
 
 pytest.register_assert_rewrite("lightex.testing")
 
+_SHARED = "LIGHTEX_TEST_SERVICES"
+
 CONFIG = """from dataclasses import dataclass
 from typing import Literal
 from lightex import Experiment, Resources, replace, sweep
@@ -135,17 +137,24 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder in which the processes that run tests find the services that they share."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_SHARED] = tempfile.mkdtemp(prefix="lx-")  # short: a socket's path has 107 characters at most
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what was started there."""
+    if not hasattr(config, "workerinput") and (folder := os.environ.pop(_SHARED, None)):
+        services.end_shared(Path(folder))
+
+
 @pytest.fixture(scope="session")
-def _daemon() -> Iterator[str]:
+def _daemon() -> str:
     reason = services.lacks("docker", "dockerd") or ("" if services.PYTHON.exists() else "there is no Debian Python")
     if reason:
         services.skip_or_fail("docker", reason)
-    folder = Path(tempfile.mkdtemp(prefix="lx-docker-"))  # short: a socket's path has 107 characters at most
-    try:
-        with services.daemon(folder) as address:
-            yield address
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return services.shared_daemon(Path(os.environ[_SHARED]))
 
 
 @pytest.fixture

@@ -193,7 +193,7 @@ def planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) -
     if (config.command is None) == (config.target is None):
         found = "neither" if config.command is None else "both"
         raise ConfigError(f"{config.name}: an experiment has a command or a target, this one has {found}")
-    folders = {name: str((project / path).absolute()) for name, path in config.storage.dirs.items()}
+    folders = {name: str(path) for name, path in config.storage.folders(project).items()}
     context = {
         "hp": config.hp,
         "dirs": folders,

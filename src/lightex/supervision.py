@@ -17,7 +17,7 @@ from lightex.core.errors import ConfigError, LightexError
 from lightex.core.liveness import host
 from lightex.core.root import SweepDir
 from lightex.core.rundir import CANCELLED, ENDED, LOST, QUEUED, RUNNING, SUBMITTED, SUCCEEDED, RunDir
-from lightex.core.taxonomy import Build, Container, Experiment, Resources
+from lightex.core.taxonomy import Build, Container, Experiment, Resources, Storage
 from lightex.dispatcher.death import certify
 from lightex.dispatcher.engine import Engine, JobState
 from lightex.dispatcher.job import Job
@@ -124,7 +124,7 @@ def make_job(run: RunDir, attempt: int, code: str | None, *, retried: Mapping[st
         env=env,
         cwd=Path(identity["cwd"]),
         project=project,
-        dirs={name: project / path for name, path in ((config.get("storage") or {}).get("dirs") or {}).items()},
+        dirs=Storage(**(config.get("storage") or {})).folders(project),
         container=_container(config.get("container")),
         inherit=_inherited(config),
         after=after,

@@ -13,7 +13,7 @@ from lightex.dispatcher.engines.containers.daemon import connect
 from tests.helpers import LX, supervisors, wait_for
 from tests.services.docker import BASE, copy_packages
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker"), pytest.mark.usefixtures("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("docker")]
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 IN_A_CONTAINER = ["-e", "docker", f"container.image={BASE}", "container.mount_lightex=true"]

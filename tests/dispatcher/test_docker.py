@@ -23,7 +23,7 @@ from tests.helpers import wait_for
 from tests.services import docker as services
 from tests.services.docker import BASE
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker"), pytest.mark.usefixtures("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("docker")]
 
 EATS = "kept = []\nfor n in range(400): kept.append(bytearray(1 << 20))\nprint('fed')"
 

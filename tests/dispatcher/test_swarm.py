@@ -9,7 +9,7 @@ from lightex.dispatcher.queue import Queue
 from lightex.testing import EngineContract
 from tests.services.docker import BASE
 
-pytestmark = [pytest.mark.swarm, pytest.mark.xdist_group("docker"), pytest.mark.usefixtures("swarm")]
+pytestmark = [pytest.mark.swarm, pytest.mark.usefixtures("swarm")]
 
 EATS = "kept = []\nfor n in range(400): kept.append(bytearray(1 << 20))\nprint('fed')"
 
@@ -62,7 +62,7 @@ class TestSwarmEngine(EngineContract):
 
         queue.watch = cut
         try:
-            assert queue.run() == {"SUCCEEDED": 1}, one.run.events()
+            assert queue.run() == {"SUCCEEDED": 1}, [event.get("reason") for event in one.run.events()]
         finally:
             swarm.bring_back(worker)
         lost = next(event for event in one.run.events() if event["state"] == "LOST")

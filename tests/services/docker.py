@@ -1,11 +1,13 @@
 """Docker for real: a daemon, a base image made of this machine's own Python, a swarm of two nodes with a registry."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
@@ -129,26 +131,44 @@ class Daemon:
         if self.process:
             self.process.terminate()
             self.process.wait(30)
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((each for each in mounts if each.startswith(f"{self.folder}/")), reverse=True):
-            subprocess.run(["umount", "-l", mount], check=False)
+        unmount(self.folder)
 
 
-@contextlib.contextmanager
-def daemon(folder: Path) -> Iterator[str]:
-    """The address of a daemon with the base image: the machine's own if it runs, else one that is started for the tests."""
-    own: Daemon | None = None
-    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    if not answers(address):
-        own = Daemon(folder)
-        own.start()
-        address = own.socket
-    try:
+def unmount(folder: Path) -> None:
+    """Take away what a daemon has left mounted in its folder."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in sorted((each for each in mounts if each.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "-l", mount], check=False)
+
+
+_STARTED: list[Daemon] = []
+
+
+def shared_daemon(folder: Path) -> str:
+    """The address of a daemon with the base image: the machine's own if one answers, else one that all tests share."""
+    own = Daemon(folder / "docker")
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other processes run tests too
+        address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        if not answers(address):
+            address = own.socket
+            if not answers(address):
+                own.start()
+                _STARTED.append(own)  # else Python warns of a process that nobody waits for
         make_base(address)
-        yield address
-    finally:
-        if own:
-            own.stop()
+    return address
+
+
+def end_shared(folder: Path) -> None:
+    """End the shared daemon, if one was started."""
+    pid = folder / "docker" / "pid"
+    if pid.exists():
+        number = int(pid.read_text())
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGTERM)
+        wait_for(lambda: not pid.exists() or not Path(f"/proc/{number}").exists(), 30)
+        unmount(folder / "docker")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_base(address: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 from lightex.core.errors import ConfigError, did_you_mean
@@ -117,10 +118,14 @@ class Storage:
     """Named folders that the command template knows as `{{ dirs.NAME }}`.
 
     Attributes:
-        dirs: name to path; a relative path is taken from the folder of the config.
+        dirs: name to path, which may begin with ~; a relative path is taken from the folder of the config.
     """
 
     dirs: Mapping[str, str] = field(default_factory=dict)
+
+    def folders(self, project: Path) -> dict[str, Path]:
+        """The folders by name, from the root, for a config in the folder `project`."""
+        return {name: (project / Path(path).expanduser()).absolute() for name, path in self.dirs.items()}
 
 
 @dataclass(frozen=True)

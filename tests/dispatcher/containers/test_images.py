@@ -29,7 +29,6 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.mark.docker
-@pytest.mark.xdist_group("docker")
 @pytest.mark.usefixtures("docker")
 class TestName:
     def name(self, project, **build):
@@ -91,7 +90,6 @@ class TestName:
 
 
 @pytest.mark.docker
-@pytest.mark.xdist_group("docker")
 @pytest.mark.usefixtures("docker")
 class TestImages:
     def test_it_is_built_once_with_progress_and_a_log(self, project):

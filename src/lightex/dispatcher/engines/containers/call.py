@@ -219,9 +219,9 @@ def check_dirs(experiment: Experiment[Any], project: Path) -> None:
     Raises:
         ConfigError: one is not.
     """
-    for name, path in experiment.storage.dirs.items():
-        if not (project / path).exists():
-            place = shlex.quote(str((project / path).absolute()))
+    for name, path in experiment.storage.folders(project).items():
+        if not path.exists():
+            place = shlex.quote(str(path))
             raise ConfigError(f"storage.dirs.{name}: {place} does not exist", f"make it: mkdir -p {place}")
 
 
