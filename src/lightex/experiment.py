@@ -14,7 +14,7 @@ from lightex.core.errors import ConfigError, LightexError, NotFoundError, did_yo
 from lightex.core.journal import jsonable
 from lightex.core.root import Root
 from lightex.core.rundir import SUCCEEDED, RunDir
-from lightex.core.taxonomy import Experiment, Logger, Resources
+from lightex.core.taxonomy import Build, Experiment, Logger, Resources
 from lightex.namedconf.check import from_tree
 from lightex.namedconf.fingerprint import fingerprint
 from lightex.namedconf.layers import Source
@@ -209,6 +209,9 @@ def planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) -
         command = [plugins.load(plugins.ENGINES, config.engine).python, "-m", "lightex.target", str(config.target)]
     for name in config.env:
         _refuse_secret(f"env.{name}", name)
+    if config.container and isinstance(config.container.image, Build):
+        for name in config.container.image.args:
+            _refuse_secret(f"container.image.args.{name}", name)
     tree = to_tree(config)
     return Planned(
         config=config,

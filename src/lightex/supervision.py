@@ -271,7 +271,8 @@ class _Reopening:
         self.claimed.add(handle)
         if not process and not self.engine.children:  # the engine will tell when it runs
             return Adopted(job, handle, time.time(), state=SUBMITTED)
-        event = {"time": time.time(), "state": RUNNING, "attempt": job.attempt, "handle": handle}
+        gpus: list[str] = next((each["gpus"] for each in reversed(job.run.events()) if "gpus" in each), [])
+        event = {"time": time.time(), "state": RUNNING, "attempt": job.attempt, "handle": handle, "gpus": gpus}
         event |= {"process": process} if process else {}
         job.run.append_event(event)
         return _adopted(job, event)

@@ -215,3 +215,12 @@ def test_init_writes_a_dockerfile_that_builds(project, lx):
     done = lx("run", "base", "-e", "docker")
     assert done.code == 0, done.err
     assert "building: Step 5/5 : RUN pip install -r /tmp/requirements.txt" in done.err
+
+
+def test_a_secret_that_would_stay_in_an_image_is_refused(project, lx):
+    config = (project / "lxconfig.py").read_text().replace("import Experiment", "import Build, Container, Experiment")
+    container = "container=Container(Build(args={'MY_TOKEN': 'x'})),"
+    (project / "lxconfig.py").write_text(config.replace("hp=HP(),", f"hp=HP(), {container}"))
+    done = lx("run", "base", "-e", "docker")
+    assert done.code == 2
+    assert "container.image.args.MY_TOKEN looks like a secret" in done.err

@@ -169,6 +169,32 @@ class TestDockerEngine(EngineContract):
         assert self.ends(engine, handle)[handle].state == SUCCEEDED
         engine.close()
 
+    def test_what_a_killed_dispatcher_left_of_an_ended_run_is_taken_away(self, make_engine, job):
+        ended, open_one = job("true"), job("true", 1)
+        for one in (ended, open_one):
+            handle, _ = (engine := make_engine()).submit(one, [])
+            self.ends(engine, handle)  # and nobody calls `close`
+        ended.run.append_event({"state": "SUCCEEDED", "attempt": 1})
+        open_one.run.append_event({"state": "RUNNING", "attempt": 1})
+        engine = make_engine()
+        engine.poll([], 0)
+        engine.close()
+        labels = {each["Labels"]["lightex.run"] for each in connect().containers(all=True)}
+        connect().remove_container(call.name_of(open_one), force=True)
+        assert str(ended.run.path) not in labels
+        assert str(open_one.run.path) in labels
+
+    def test_a_job_that_is_ended_while_it_waits_for_its_image_never_starts(self, make_engine, job, monkeypatch):
+        engine, go = make_engine(), threading.Event()
+        monkeypatch.setattr(engine._images, "ensure", lambda *_: go.wait())
+        one = job("true")
+        handle, _ = engine.submit(one, [])
+        engine.cancel(handle)
+        assert self.ends(engine, handle)[handle].state == "CANCELLED"
+        go.set()
+        engine.close()
+        assert not one.run.output_file.exists()
+
     def test_a_container_that_somebody_removes_is_lost(self, engine, job):
         one = job("touch began; sleep 100")
         handle, _ = engine.submit(one, [])
@@ -255,9 +281,8 @@ def test_a_daemon_that_goes_and_comes_back_loses_no_end(monkeypatch, tmp_path):
     subprocess.run(["ip", "netns", "add", name], check=True)
     daemon = services.Daemon(folder, "--live-restore", namespace=name, name=name)
     case = TestDockerEngine()
-    one = TestDockerEngine.job.__wrapped__(case, tmp_path)(
-        "touch began; while [ ! -e go ]; do sleep 0.05; done; exit 5"
-    )
+    make = TestDockerEngine.job.__wrapped__(case, tmp_path)
+    one, other = make("touch began; while [ ! -e go ]; do sleep 0.05; done; exit 5"), make("true", 1)
     try:
         daemon.start()
         services.make_base(daemon.socket)
@@ -267,10 +292,13 @@ def test_a_daemon_that_goes_and_comes_back_loses_no_end(monkeypatch, tmp_path):
         case.starts(engine, one, handle, one.cwd / "began")
         daemon.process.terminate()
         daemon.process.wait()
-        assert engine.poll([handle], 1.0) == {}
+        assert all(state.state == "RUNNING" for state in engine.poll([handle], 1.0).values())
+        late, _ = engine.submit(other, [])
+        assert "no docker daemon answers" in wait_for(lambda: engine.poll([late], 0.1).get(late)).reason
         daemon.start()
         (one.cwd / "go").touch()
-        assert case.ends(engine, handle)[handle].exit_code == 5
+        ends = case.ends(engine, handle, late)
+        assert (ends[handle].exit_code, ends[late].state) == (5, SUCCEEDED)
         engine.close()
     finally:
         (one.cwd / "go").touch()

@@ -14,6 +14,7 @@ import pytest
 from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Resources
 from lightex.dispatcher.capacity import Capacity
+from lightex.dispatcher.engine import LaunchError
 from lightex.dispatcher.engines.process import ProcessEngine
 from lightex.dispatcher.gpus import Gpu
 from lightex.dispatcher.job import Job
@@ -291,3 +292,26 @@ def test_a_gigabyte_of_output_is_kept_and_only_its_end_is_looked_at(memory_folde
     assert made.output_file.stat().st_size > 1_000_000_000
     assert ends(one) == [("FAILED", "exit code 1: ValueError: the end")]
     assert len(json.dumps(made.events()[-1])) < 20_000
+
+
+class Refusing:
+    """An engine that queues by itself, and takes nothing."""
+
+    submitted = 0
+
+    def capacity(self):
+        return None
+
+    def submit(self, job, gpus):
+        self.submitted += 1
+        raise LaunchError("no")
+
+    def close(self):
+        pass
+
+
+def test_it_stops_submitting_once_so_many_have_failed(job):
+    engine = Refusing()
+    jobs = [job("true", number) for number in range(20)]
+    ended = Queue(jobs, engine, "refusing", Rules(max_failures=3)).run()
+    assert (engine.submitted, ended) == (3, {"FAILED": 3, "CANCELLED": 17})

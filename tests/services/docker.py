@@ -141,9 +141,6 @@ def unmount(folder: Path) -> None:
         subprocess.run(["umount", "-l", mount], check=False)
 
 
-_STARTED: list[Daemon] = []
-
-
 def shared_daemon(folder: Path) -> str:
     """The address of a daemon with the base image: the machine's own if one answers, else one that all tests share."""
     own = Daemon(folder / "docker")
@@ -154,7 +151,7 @@ def shared_daemon(folder: Path) -> str:
             address = own.socket
             if not answers(address):
                 own.start()
-                _STARTED.append(own)  # else Python warns of a process that nobody waits for
+                own.process.returncode = 0  # `end_shared` ends it: Python need not warn of it
         make_base(address)
     return address
 

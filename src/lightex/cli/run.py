@@ -55,7 +55,7 @@ def command(
         raise click.UsageError("--needed is for sweeps: a search chooses by what came out, lx resume goes on with one")
     if plan.search and print_manifest:
         raise click.UsageError("--print-manifest is for sweeps: a search chooses its experiments as it goes")
-    before = succeeded_before(plan, folder) if not plan.search and not print_manifest else set()
+    before = succeeded_before(plan, folder) if not plan.search and (needed or not print_manifest) else set()
     if before and needed:
         plan = plan.without(before)
         click.echo(f"{len(before)} succeeded before with the same config and are left out")

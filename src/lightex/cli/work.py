@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,10 +15,13 @@ from lightex.cli.progress import Progress
 from lightex.core.errors import LightexError
 from lightex.core.root import SweepDir
 from lightex.core.rundir import SUCCEEDED
+from lightex.dispatcher.engine import UnreachableError
 from lightex.dispatcher.keeper import keep
 from lightex.dispatcher.queue import Rules
 from lightex.searching import Trials
 from lightex.supervision import PRUNED, Work, reopen, supervise
+
+_AGAIN = 1.0  # seconds between two tries to reach what runs the jobs
 
 
 def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, detach: bool, choose: bool = True) -> int:
@@ -35,7 +39,7 @@ def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, de
     """
 
     def once(again: bool) -> int:
-        return _supervised(sweep, reopen(sweep) if again else work, rules, sync_wait, choose)
+        return _supervised(sweep, _reopened(sweep) if again else work, rules, sync_wait, choose)
 
     def all_of_it() -> int:
         try:
@@ -80,6 +84,20 @@ def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float, cho
         code = trials.stuck.exit_code
     settle(sweep.runs() if trials else [job.run for job in work.all_jobs], sync_wait, sweep.id)
     return code or (1 if others else 0)
+
+
+def _reopened(sweep: SweepDir) -> Work:
+    """The work of a supervisor that was killed; what runs it may be in trouble too, and is waited for."""
+    told = False
+    while True:
+        try:
+            return reopen(sweep)
+        except UnreachableError as error:
+            if not told:
+                print_error(error)
+                click.echo("  it is waited for; Ctrl-C gives up", err=True)
+            told = True
+            time.sleep(_AGAIN)
 
 
 def _guarded(function: Callable[[], int]) -> int:

@@ -19,6 +19,10 @@ class LaunchError(LightexError):
     """A job could not be started; its run fails with this as the reason, the others go on."""
 
 
+class UnreachableError(LightexError):
+    """What runs the jobs does not answer: it may be waited for."""
+
+
 @dataclass(frozen=True)
 class JobState:
     """What is known of a job.

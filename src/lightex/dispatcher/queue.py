@@ -228,7 +228,10 @@ class Queue:
     def _start_what_fits(self) -> None:
         for job, reason in self.backlog.look():
             self._end(job, JobState(CANCELLED, "upstream", f"not started: {reason}"))
+        until = time.monotonic() + _TICK  # an engine that queues by itself takes all of them: others wait meanwhile
         while not self.paused() and (self.rules.slots is None or len(self.running) < self.rules.slots):
+            if self._stop_reason is not None or (self.leases is None and time.monotonic() > until):
+                return
             heads = self.backlog.heads()
             if not heads and self.rules.source and (found := self.rules.source.next()):
                 self.backlog.add(found)
@@ -244,6 +247,7 @@ class Queue:
     def _start(self, job: Job) -> None:
         gpus = self.leases.gpus(job) if self.leases else ()
         submitted: Record = {"time": time.time(), "state": SUBMITTED, "attempt": job.attempt}
+        submitted |= {"gpus": list(gpus)} if gpus else {}
         if not self._write(job, submitted | {"engine": self.engine_name, "code": job.code}):
             self._end(job, _REMOVED)
             return

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from lightex.core.liveness import birth_mark
@@ -254,6 +255,7 @@ def _gives(base: Path, controller: str, version: int) -> bool:
     return False
 
 
+@cache
 def mount_of(controller: str) -> tuple[Path | None, int]:
     """Where a controller's groups are mounted, and their version: proc_pid_mounts(5)."""
     second: Path | None = None

@@ -18,12 +18,12 @@ from docker.errors import APIError, NotFound
 
 from lightex.core.errors import LightexError
 from lightex.core.liveness import birth_mark, host
-from lightex.core.rundir import FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED, RunDir
+from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED, RunDir
 from lightex.core.taxonomy import Experiment
 from lightex.core.units import format_size
 from lightex.dispatcher.capacity import Capacity, this_machine
 from lightex.dispatcher.engine import Engine, Finding, JobState
-from lightex.dispatcher.engines.containers import call, daemon, end, examine, options
+from lightex.dispatcher.engines.containers import call, daemon, end, examine, leftovers, options
 from lightex.dispatcher.engines.containers.daemon import AwayError, DaemonError, connect, reaching
 from lightex.dispatcher.engines.containers.image import Image
 from lightex.dispatcher.engines.containers.images import Images
@@ -33,8 +33,12 @@ from lightex.dispatcher.job import Job
 
 _AGAIN = 0.5  # seconds between two tries to reach a daemon that is away
 _PATIENCE = 10.0  # seconds that a job which was to be killed may be out of reach before it is given up
+_WAIT = 300  # seconds that one question for the end of a container may last; then it is asked again
 _SAMPLE = 1.0  # seconds between two looks at what containers use
 _REMOVERS = 4  # removals at once: each takes the daemon some 10 ms, and nobody waits for them
+
+
+_NEVER_BEGAN = JobState(CANCELLED, "cancelled", "it was ended before it had started")
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Attempt:
         keep: whether the container stays after its end.
         process: what readers may know of it, once it runs.
         used: CPU seconds and peak memory, as of a second ago; the system forgets them with the container.
+        begun: whether a container was asked for.
         stop: the signal that it is to end by; it may not have begun yet.
         stopped_at: when that was first wanted.
     """
@@ -56,6 +61,7 @@ class Attempt:
     keep: bool = False
     process: dict[str, Any] = field(default_factory=dict)
     used: tuple[float | None, int | None] = (None, None)
+    begun: bool = False
     stop: str | None = None
     stopped_at: float = 0.0
 
@@ -74,6 +80,7 @@ class DockerEngine(Engine):
         self._attempts: dict[str, Attempt] = {}
         self._news: queue.SimpleQueue[tuple[str, JobState]] = queue.SimpleQueue()
         self._sampled = time.monotonic()
+        self._cleaned = False
         self._told: list[str] = []  # ends that the caller has got, and notes down before it asks again
         self._removers: ThreadPoolExecutor | None = None
 
@@ -112,19 +119,20 @@ class DockerEngine(Engine):
         """The container of that name. One that was made and never started is taken away: nothing has run."""
         handle = call.name_of(job)
         with reaching():
-            try:
-                found = connect().inspect_container(handle)
-                if found["State"]["Status"] != "created":
-                    return handle, _mark(found)
+            found = self._inspect(handle)
+            if found and found["State"]["Status"] != "created":
+                return handle, _mark(found)
+            if found:
                 connect().remove_container(handle, force=True)
-            except NotFound:
-                pass
         return None
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """What has changed, as the threads tell it."""
         while self._told:
             self._remove(self._told.pop())
+        if not self._cleaned:
+            self._cleaned = True
+            self._in_background(leftovers.remove_containers)
         if time.monotonic() - self._sampled > _SAMPLE:
             self._sample()
         found: dict[str, JobState] = {}
@@ -145,6 +153,8 @@ class DockerEngine(Engine):
         """Send SIGTERM to the container's init, which passes it on to all, or SIGKILL."""
         signal = "SIGKILL" if force else "SIGTERM"
         if attempt := self._attempts.get(handle):
+            if not attempt.begun and not attempt.stop:  # it may wait for an image for long
+                self._news.put((handle, _NEVER_BEGAN))
             attempt.stop, attempt.stopped_at = signal, attempt.stopped_at or time.monotonic()
         with suppress(DaemonError), reaching():  # not there yet, or gone, or ended
             connect().kill(handle, signal=signal)
@@ -179,14 +189,27 @@ class DockerEngine(Engine):
                 state = JobState(LOST, "lost", error.message)
             except LightexError as error:
                 state = JobState(FAILED, "launch", str(error))
-            except OSError as error:
-                state = JobState(FAILED, "launch", f"{attempt.run.path} cannot be written: {error.strerror}")
+            except Exception as error:  # noqa: BLE001  a thread that ended without a word would hold its lease for ever
+                state = JobState(FAILED, "launch", f"{type(error).__name__}: {error}")
             self._news.put((handle, state))
 
         threading.Thread(target=tell_the_end, name=handle, daemon=True).start()
 
     def _start(self, attempt: Attempt, job: Job, gpus: Sequence[str]) -> JobState:
-        """Start a container and see it to its end."""
+        """Start a container and see it to its end. A daemon that is away is waited for."""
+        while not attempt.stop:
+            try:
+                self._launch(attempt, job, gpus)
+            except AwayError as error:
+                self._news.put((attempt.handle, JobState(SUBMITTED, reason=error.message)))
+                time.sleep(_AGAIN)
+            else:
+                self._news.put((attempt.handle, JobState(RUNNING, process=attempt.process)))
+                return self._follow(attempt)
+        return _NEVER_BEGAN
+
+    def _launch(self, attempt: Attempt, job: Job, gpus: Sequence[str]) -> None:
+        """Get the image, make the container, start it. What a try before this one has got to is not done again."""
 
         def tell(line: str) -> None:
             self._news.put((attempt.handle, JobState(SUBMITTED, reason=line)))
@@ -195,22 +218,35 @@ class DockerEngine(Engine):
         if image.log:
             shutil.copyfile(image.log, job.run.build_log)
         if attempt.stop:
-            return JobState(FAILED, "launch", "it was ended before it had started")
-        os.close(job.run.open_output(job.attempt))
+            return
         with reaching():
             client = connect()
-            client.create_container(**call.creation(self._call(job, image, gpus)))
-            try:
-                client.start(attempt.handle)
-            except APIError:
-                with suppress(APIError):
-                    client.remove_container(attempt.handle, force=True)
-                raise
+            found = self._inspect(attempt.handle) if attempt.begun else None
+            if found is None:
+                if not attempt.begun:
+                    os.close(job.run.open_output(job.attempt))
+                attempt.begun = True
+                client.create_container(**call.creation(self._call(job, image, gpus)))
+            if found is None or found["State"]["Status"] == "created":
+                self._start_made(attempt.handle)
             if attempt.stop:  # it came while the container started
                 self.cancel(attempt.handle, force=attempt.stop == "SIGKILL")
             attempt.process = _mark(client.inspect_container(attempt.handle))
-        self._news.put((attempt.handle, JobState(RUNNING, process=attempt.process)))
-        return self._follow(attempt)
+
+    def _start_made(self, handle: str) -> None:
+        try:
+            connect().start(handle)
+        except APIError:
+            with suppress(APIError):
+                connect().remove_container(handle, force=True)
+            raise
+
+    def _inspect(self, handle: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = connect().inspect_container(handle)
+        except NotFound:
+            return None
+        return found
 
     def _follow_again(self, attempt: Attempt) -> JobState:
         """See a container to its end that another process has started."""
@@ -224,7 +260,7 @@ class DockerEngine(Engine):
             try:
                 with reaching():
                     client = connect()
-                    client.wait(attempt.handle, timeout=None)
+                    client.wait(attempt.handle, timeout=_WAIT)
                     return _end(attempt, client.inspect_container(attempt.handle))
             except AwayError:
                 if attempt.stop == "SIGKILL" and time.monotonic() - attempt.stopped_at > _PATIENCE:
@@ -247,7 +283,7 @@ class DockerEngine(Engine):
             if about := there.get(handle):
                 labels = about["Labels"]
                 keep = labels.get("lightex.keep") == "yes"
-                self._attempts[handle] = Attempt(handle, RunDir(labels["lightex.run"]), keep=keep)
+                self._attempts[handle] = Attempt(handle, RunDir(labels["lightex.run"]), keep=keep, begun=True)
                 self._in_a_thread(handle, self._follow_again)
         return [handle for handle in handles if handle not in there]
 
@@ -259,15 +295,12 @@ class DockerEngine(Engine):
 
     def _remove(self, handle: str) -> None:
         attempt = self._attempts.pop(handle, None)
-        if attempt is None or attempt.keep:
-            return
+        if attempt and not attempt.keep and leftovers.is_noted(attempt.run):
+            self._in_background(lambda: leftovers.remove_container(handle))
 
-        def remove() -> None:
-            with suppress(DaemonError), reaching():  # gone already; or the daemon is, and it stays
-                connect().remove_container(handle, v=True, force=True)
-
+    def _in_background(self, work: Callable[[], None]) -> None:
         self._removers = self._removers or ThreadPoolExecutor(_REMOVERS)
-        self._removers.submit(remove)
+        self._removers.submit(work)
 
 
 def _mark(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,7 +344,8 @@ def _not_started(attempt: Attempt, image: str) -> str | None:
     """Why a command did not start; None: it did, and ended with such an exit code itself."""
     if why := end.not_started(attempt.run, image):
         return why
-    said: str = connect().logs(attempt.handle, tail=5).decode(errors="replace").strip()  # of what comes before it
-    if "/bin/sh" in said:
-        return f"the image {image} has no /bin/sh, which lx needs to keep the output: {said}"
-    return said or None
+    with suppress(APIError):  # not all log drivers let their logs be read
+        said: str = connect().logs(attempt.handle, tail=5).decode(errors="replace").strip()
+        if "/bin/sh" in said:  # said by docker's init, before the command could be
+            return f"the image {image} has no /bin/sh, which lx needs to keep the output: {said}"
+    return None

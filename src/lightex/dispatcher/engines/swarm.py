@@ -5,29 +5,34 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from docker.errors import NotFound
 
-from lightex.core.errors import ConfigError
+from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED, RunDir
 from lightex.core.taxonomy import Build, Experiment
 from lightex.core.units import format_size
 from lightex.dispatcher.capacity import Capacity
-from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError
-from lightex.dispatcher.engines.containers import call, daemon, end, service
+from lightex.dispatcher.engine import Engine, Finding, JobState
+from lightex.dispatcher.engines.containers import call, daemon, end, leftovers, service
 from lightex.dispatcher.engines.containers.daemon import DaemonError, connect, reaching
 from lightex.dispatcher.engines.containers.images import Images
 from lightex.dispatcher.engines.containers.images import check as check_image
 from lightex.dispatcher.job import Job
 
 _LOOK = 0.5  # seconds between two looks; each asks for all services, all tasks and all nodes at once
-_REMOVERS = 4
+_LOOK_EACH = 0.002  # seconds more for each job that is watched: the answers are as long as there are jobs
+_AGAIN = 0.5  # seconds between two tries to reach a manager that is away
+_AT_ONCE = 4  # services that are made or removed at once
 _WAITING = frozenset({"new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting"})
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Nodes:
     def now(cls) -> Nodes:
         """Ask the manager."""
         found = connect().nodes()
-        names = {each["ID"]: str(each["Description"]["Hostname"]) for each in found}
-        return cls(names, frozenset(each["ID"] for each in found if each["Status"]["State"] != "ready"))
+        names = {each["ID"]: str(each.get("Description", {}).get("Hostname", each["ID"])) for each in found}
+        return cls(names, frozenset(each["ID"] for each in found if each["Status"]["State"] == "down"))
 
 
 class SwarmEngine(Engine):
@@ -57,7 +62,11 @@ class SwarmEngine(Engine):
         self._images = Images()
         self._looked = 0.0
         self._told: list[str] = []
-        self._removers: ThreadPoolExecutor | None = None
+        self._cancelled: set[str] = set()
+        self._runs: dict[str, RunDir] = {}
+        self._making: dict[str, Future[JobState | None]] = {}
+        self._cleaned = False
+        self._background: ThreadPoolExecutor | None = None
 
     def capacity(self) -> Capacity | None:
         """None: the swarm queues by itself."""
@@ -81,7 +90,7 @@ class SwarmEngine(Engine):
         if not state.get("ControlAvailable"):
             raise ConfigError(
                 f"the daemon at {daemon.address()} is no manager of a swarm",
-                "make it one: docker swarm init; or name a manager: DOCKER_HOST=ssh://manager",
+                "make it one: docker swarm init; or name a manager: docker context use NAME, or DOCKER_HOST",
             )
         for each in experiments:
             image = each.container.image if each.container else None
@@ -94,21 +103,35 @@ class SwarmEngine(Engine):
                 self._images.ensure(image, project, tell)
 
     def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:  # noqa: ARG002
-        """Make a service; the swarm starts its task when a node has room."""
+        """Begin to make a service; the swarm starts its task when a node has room."""
         handle = call.name_of(job)
-        try:
-            made, (labels, grace) = self._call(job), _placing(job)
-            os.close(job.run.open_output(job.attempt))
-            with reaching():
-                connect().create_service(
-                    service.specification(made, labels, grace),
-                    name=handle,
-                    labels=dict(made.labels),
-                    mode=service.mode(1),
-                )
-        except (DaemonError, OSError) as error:
-            raise LaunchError(f"the swarm does not take it: {error}") from error
+        self._runs[handle] = job.run
+        self._making[handle] = self._in_background(lambda: self._make(handle, job))
         return handle, {}
+
+    def _make(self, handle: str, job: Job) -> JobState | None:
+        """Make a service; returns why it could not be, or None. A manager that is away is waited for."""
+        while handle not in self._cancelled:
+            try:
+                made = self._call(job)
+                os.close(job.run.open_output(job.attempt))
+                with reaching():
+                    connect().create_service(
+                        service.specification(made, *_placing(job)),
+                        name=handle,
+                        labels=dict(made.labels),
+                        mode=service.mode(1),
+                    )
+            except daemon.AwayError:
+                time.sleep(_AGAIN)
+                with suppress(daemon.AwayError):
+                    if self.find(job):  # it has heard of it, though its answer was lost
+                        return None
+            except (LightexError, OSError) as error:
+                return JobState(FAILED, "launch", f"the swarm does not take it: {error}")
+            else:
+                return None
+        return JobState(CANCELLED, "cancelled", "it was ended before it had started")
 
     def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
         """The service of that name."""
@@ -122,42 +145,63 @@ class SwarmEngine(Engine):
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """The states of all tasks, twice a second at most. A manager that is away is waited for."""
-        while self._told:
-            self._remove(self._told.pop())
-        pause = self._looked + _LOOK - time.monotonic()
+        self._tidy()
+        pause = self._looked + _LOOK + _LOOK_EACH * len(handles) - time.monotonic()
         if pause > 0:
             time.sleep(min(wait, pause))
             if pause > wait:
                 return {}
         self._looked = time.monotonic()
+        made = [handle for handle in handles if handle not in self._making]
         try:
-            with reaching():
-                found = {each["Spec"]["Name"]: each for each in connect().services({"label": "lightex.run"})}
-                tasks = {task["ServiceID"]: task for task in sorted(connect().tasks(), key=lambda t: t["CreatedAt"])}
-                nodes = Nodes.now()
+            states = self._look(made)
         except DaemonError:
             return {}
-        states = {}
-        for handle in handles:
-            if about := found.get(handle):
-                states[handle] = self._state(about, tasks.get(about["ID"]), nodes)
-            else:
-                states[handle] = JobState(LOST, "lost", "its service was removed")
+        for handle in [handle for handle in handles if handle in self._making]:
+            if not self._making[handle].done():
+                states[handle] = JobState(SUBMITTED)
+            elif failed := self._making.pop(handle).result():
+                states[handle] = failed
         self._told += [handle for handle, state in states.items() if state.state not in (SUBMITTED, RUNNING)]
         return states
 
+    def _look(self, handles: Sequence[str]) -> dict[str, JobState]:
+        """Ask for all services, all tasks and all nodes.
+
+        Raises:
+            DaemonError: the manager refuses, or does not answer.
+        """
+        with reaching():
+            found = {each["Spec"]["Name"]: each for each in connect().services({"label": "lightex.run"})}
+            tasks = {task["ServiceID"]: task for task in sorted(connect().tasks(), key=lambda t: str(t["CreatedAt"]))}
+            nodes = Nodes.now()
+        gone = JobState(LOST, "lost", "its service was removed")
+        return {
+            handle: self._state(found[handle], tasks.get(found[handle]["ID"]), nodes) if handle in found else gone
+            for handle in handles
+        }
+
+    def _tidy(self) -> None:
+        """Remove what has ended and is noted down, the first time also what others have left."""
+        while self._told:
+            self._remove(self._told.pop())
+        if not self._cleaned:
+            self._cleaned = True
+            self._in_background(leftovers.remove_services)
+
     def cancel(self, handle: str, force: bool = False) -> None:  # noqa: ARG002  the swarm kills after the job's grace
         """Let the swarm stop the task: SIGTERM, and SIGKILL when its grace is over."""
-        with suppress(DaemonError), reaching():
-            self._scale_to_nothing(handle)
+        if handle not in self._cancelled:
+            self._cancelled.add(handle)
+            with suppress(DaemonError), reaching():
+                leftovers.stop_service(handle)
 
     def close(self) -> None:
         """Remove the services whose ends are noted down."""
-        while self._told:
-            self._remove(self._told.pop())
-        if self._removers:
-            self._removers.shutdown(wait=True)
-            self._removers = None
+        self._tidy()
+        if self._background:
+            self._background.shutdown(wait=True, cancel_futures=False)
+            self._background = None
 
     def manifest(self, job: Job) -> str:
         """The command line that makes the same service."""
@@ -201,11 +245,15 @@ class SwarmEngine(Engine):
             return JobState(FAILED, "launch", f"node {name} refused it: {said}")
         if state == "orphaned":
             return JobState(LOST, "lost", f"node {name} was away for too long", process=mark)
-        return replace(self._end(about, stopped, int(container.get("ExitCode") or 0)), process=mark)
+        if state == "complete":
+            return JobState(SUCCEEDED, exit_code=0, process=mark)
+        return replace(self._end(about, stopped, int(container.get("ExitCode") or 0), said), process=mark)
 
-    def _end(self, about: Mapping[str, Any], stopped: bool, code: int) -> JobState:
+    def _end(self, about: Mapping[str, Any], stopped: bool, code: int, said: str | None) -> JobState:
+        """The end of a task that did not complete."""
         if code == 0:
-            return JobState(CANCELLED if stopped else SUCCEEDED, exit_code=0)
+            words = f"the swarm ended it: {said}"
+            return JobState(CANCELLED) if stopped else JobState(FAILED, "killed", words, exit_code=0)
         signal = end.signal_of(code)
         ended = JobState(FAILED, exit_code=None if signal else code, signal=signal)
         limit = about["Spec"]["TaskTemplate"]["Resources"]["Limits"].get("MemoryBytes")
@@ -218,25 +266,15 @@ class SwarmEngine(Engine):
             return replace(ended, cause="launch", reason=why)
         return ended
 
-    def _scale_to_nothing(self, handle: str) -> None:
-        """The way to stop a replicated job: where it is only removed, its containers go on (moby/moby, 20.10)."""
-        with suppress(NotFound):
-            found = connect().inspect_service(handle)
-            spec = found["Spec"]
-            if not service.is_stopped(spec):
-                connect().update_service(
-                    found["ID"], found["Version"]["Index"], spec["TaskTemplate"], name=handle, labels=spec["Labels"],
-                    mode=service.mode(0),
-                )  # fmt: skip
-
     def _remove(self, handle: str) -> None:
-        def remove() -> None:
-            with suppress(DaemonError), reaching(), suppress(NotFound):
-                self._scale_to_nothing(handle)
-                connect().remove_service(handle)
+        run = self._runs.pop(handle, None)
+        self._cancelled.discard(handle)
+        if run is None or leftovers.is_noted(run):
+            self._in_background(lambda: leftovers.remove_service(handle))
 
-        self._removers = self._removers or ThreadPoolExecutor(_REMOVERS)
-        self._removers.submit(remove)
+    def _in_background(self, work: Callable[[], T]) -> Future[T]:
+        self._background = self._background or ThreadPoolExecutor(_AT_ONCE)
+        return self._background.submit(work)
 
 
 def _placing(job: Job) -> tuple[tuple[str, ...], float]:
@@ -244,11 +282,12 @@ def _placing(job: Job) -> tuple[tuple[str, ...], float]:
 
 
 def _node(found: Mapping[str, Any]) -> Finding:
-    about, state = found["Description"], found["Status"]["State"]
-    resources = about["Resources"]
+    about, state = found.get("Description") or {}, found["Status"]["State"]
+    resources = about.get("Resources") or {}
     labels = ", ".join(f"{name}={value}" for name, value in (found["Spec"].get("Labels") or {}).items())
-    words = f"{resources['NanoCPUs'] / 1e9:g} cpus, {format_size(resources['MemoryBytes'])}, {labels or 'no labels'}"
+    cpus, memory = resources.get("NanoCPUs", 0) / 1e9, resources.get("MemoryBytes", 0)
+    words = f"{cpus:g} cpus, {format_size(memory)}, {labels or 'no labels'}"
     active = found["Spec"]["Availability"] == "active"
     ready = state == "ready" and active
     shown = state if active else found["Spec"]["Availability"]
-    return Finding(about["Hostname"], True if ready else None, f"{shown}, {words}")
+    return Finding(str(about.get("Hostname", found["ID"])), True if ready else None, f"{shown}, {words}")

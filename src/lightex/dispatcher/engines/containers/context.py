@@ -17,6 +17,7 @@ from lightex.core.errors import ConfigError
 from lightex.core.taxonomy import Build
 from lightex.dispatcher.engines.containers.image import inspect, is_name
 
+_DEPTH = 3  # how deep folders of runs are looked for
 _ALWAYS_OUT = ("**/.git", "**/__pycache__", "**/.venv", "**/*.part")  # before .dockerignore, which can take them back
 
 
@@ -53,7 +54,13 @@ class Context:
         said = f"{build.dockerfile}\0{sorted(build.args.items())}\0{build.target}\0{bases}"
         digest, size = hashlib.blake2b(said.encode(), digest_size=8), 0
         for name in files:
-            size += _digest(folder, name, digest)
+            try:
+                size += _digest(folder, name, digest)
+            except OSError as error:
+                raise ConfigError(
+                    f"{folder / name} goes into the image, and cannot be read: {error.strerror}",
+                    "what the image does not need belongs in .dockerignore",
+                ) from error
         slug = re.sub(r"[^a-z0-9]+", "-", project.name.lower()).strip("-") or "project"
         return cls(build, folder, files, f"{build.repository or f'lightex/{slug}'}:{digest.hexdigest()}", size)
 
@@ -95,12 +102,18 @@ def _folder(build: Build, project: Path) -> Path:
     return Path(os.path.abspath(project / Path(build.context).expanduser()))  # noqa: PTH100  links are kept
 
 
+def _run_folders(folder: Path) -> Iterator[Path]:
+    """The folders of runs in a folder, which have a `.sweeps`."""
+    for depth in range(1, _DEPTH + 1):
+        yield from (found.parent for found in folder.glob("*/" * depth + ".sweeps"))
+
+
 def _ignored(folder: Path) -> Iterator[str]:
     """What does not go into a context: folders of runs, which change with every run, and what .dockerignore names."""
     yield from _ALWAYS_OUT
-    yield from (found.parent.relative_to(folder).as_posix() for found in folder.glob("*/.sweeps"))
+    yield from (found.relative_to(folder).as_posix() for found in _run_folders(folder))
     with suppress(FileNotFoundError):
-        lines = (line.strip() for line in (folder / ".dockerignore").read_text().splitlines())
+        lines = (line.strip() for line in (folder / ".dockerignore").read_text(errors="replace").splitlines())
         yield from (line for line in lines if line and not line.startswith("#"))
 
 

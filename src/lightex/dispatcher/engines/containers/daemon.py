@@ -16,6 +16,7 @@ from requests.exceptions import RequestException
 
 from lightex.core.errors import LightexError
 from lightex.core.liveness import user
+from lightex.dispatcher.engine import UnreachableError
 
 _POOL = 256  # connections that are kept; each running container has one for its output
 _TIMEOUT = 60  # seconds that an answer may take; following an output has no limit
@@ -25,13 +26,20 @@ class DaemonError(LightexError):
     """What the daemon refused, in its own words."""
 
 
-class AwayError(DaemonError):
+class AwayError(DaemonError, UnreachableError):
     """No daemon answers, or not to this user."""
 
 
 def address() -> str:
-    """Where the daemon is: DOCKER_HOST, or what the current context of the docker command says."""
-    found = os.environ.get("DOCKER_HOST") or ContextAPI.kwargs_from_context().get("base_url")
+    """Where the daemon is: DOCKER_HOST, or what the current context of the docker command says.
+
+    Raises:
+        AwayError: that context cannot be read.
+    """
+    try:
+        found = os.environ.get("DOCKER_HOST") or ContextAPI.kwargs_from_context().get("base_url")
+    except Exception as error:
+        raise AwayError(f"the context of docker is broken: {error}", "look with: docker context ls") from error
     return str(found or "unix:///var/run/docker.sock").replace("http+unix:", "unix:")
 
 

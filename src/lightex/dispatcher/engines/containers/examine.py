@@ -72,7 +72,10 @@ def _image(container: Container, project: Path, ready: list[str]) -> Finding:
 
 def _mounts(name: str, project: Path) -> Finding:
     """Whether what a container writes into a folder of the project is here then, and ours."""
-    probe = Path(tempfile.mkdtemp(prefix=".lx-doctor-", dir=project))
+    try:
+        probe = Path(tempfile.mkdtemp(prefix=".lx-doctor-", dir=project))
+    except OSError as error:
+        return Finding("mounts", None, f"{project} cannot be written to, so that is not tried: {error.strerror}")
     user = "0:0" if daemon.is_rootless() else f"{os.getuid()}:{os.getgid()}"
     mount = {"Type": "bind", "Source": str(probe), "Target": str(probe)}
     try:

@@ -6,13 +6,13 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from docker.api import APIClient
-from docker.errors import APIError
 from docker.utils.build import create_archive
 
 from lightex.core.errors import ConfigError, LightexError, did_you_mean
@@ -20,12 +20,13 @@ from lightex.core.taxonomy import Build
 from lightex.core.units import format_size
 from lightex.dispatcher.engines.containers import context as contexts
 from lightex.dispatcher.engines.containers.context import Context
-from lightex.dispatcher.engines.containers.daemon import connect, reaching, words
+from lightex.dispatcher.engines.containers.daemon import AwayError, DaemonError, connect, reaching
 from lightex.dispatcher.engines.containers.image import Image, inspect, is_name, log_of
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LARGE = 1 << 30  # bytes of a context that deserve a hint
 _LAST_LINES = 12
+_NOT_AGAIN = 30.0  # seconds in which what has failed is not tried again: a thousand experiments may ask for it
 
 Tell = Callable[[str], None]
 
@@ -39,7 +40,8 @@ class Images:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ready: dict[tuple[str, str], Image | LightexError] = {}
+        self._ready: dict[tuple[str, str], Image] = {}
+        self._failed: dict[tuple[str, str], tuple[float, ImageError]] = {}
 
     def ensure(self, wanted: str | Build, project: Path, tell: Tell) -> Image:
         """The image, which is pulled or built if need be.
@@ -58,17 +60,18 @@ class Images:
             tell("waits for its image")
             self._lock.acquire()
         try:
+            failed_at, error = self._failed.get(key, (0.0, None))
+            if error and time.monotonic() - failed_at < _NOT_AGAIN:
+                raise error
             if key not in self._ready:
                 try:
                     self._ready[key] = _ensure(wanted, project, tell)
-                except ImageError as error:  # it is not tried again for each of a thousand experiments
-                    self._ready[key] = error
-            found = self._ready[key]
+                except ImageError as error:
+                    self._failed[key] = time.monotonic(), error
+                    raise
+            return self._ready[key]
         finally:
             self._lock.release()
-        if isinstance(found, LightexError):
-            raise found
-        return found
 
 
 def look(wanted: str | Build, project: Path) -> tuple[str, Image | None]:
@@ -111,7 +114,8 @@ def _ensure(wanted: str | Build, project: Path, tell: Tell) -> Image:
 
 
 def _pull(client: APIClient, name: str, tell: Tell) -> Image:
-    tell(f"pulling {name}")
+    told = f"pulling {name}"
+    tell(told)
     states: dict[str, str] = {}
     try:
         with reaching():
@@ -122,7 +126,8 @@ def _pull(client: APIClient, name: str, tell: Tell) -> Image:
                 if layer := event.get("id"):
                     states[layer] = str(event.get("status"))
                     done = sum(state in ("Pull complete", "Already exists") for state in states.values())
-                    tell(f"pulling {name}: {done} of {len(states)} layers")
+                    if told != (told := f"pulling {name}: {done} of {len(states)} layers"):
+                        tell(told)
     except LightexError as error:
         raise error if isinstance(error, ImageError) else _missing(client, name, error.message) from error
     if image := inspect(name):
@@ -173,16 +178,25 @@ def _build(client: APIClient, context: Context, tell: Tell) -> Image:
 def _events(client: APIClient, context: Context) -> Iterator[dict[str, Any]]:
     """What the daemon tells of a build."""
     build = context.build
-    with tempfile.TemporaryFile() as archive, reaching():
+    with tempfile.TemporaryFile() as archive:
         create_archive(str(context.folder), files=list(context.files), fileobj=archive)
         archive.seek(0)
         options = {"dockerfile": build.dockerfile, "buildargs": dict(build.args), "target": build.target}
         try:
-            yield from client.build(
-                fileobj=archive, custom_context=True, tag=context.name, decode=True, rm=True, forcerm=True, **options
-            )
-        except APIError as error:  # a Dockerfile that does not parse is refused at once
-            yield {"error": words(error)}
+            with reaching():
+                yield from client.build(
+                    fileobj=archive,
+                    custom_context=True,
+                    tag=context.name,
+                    decode=True,
+                    rm=True,
+                    forcerm=True,
+                    **options,
+                )
+        except AwayError:
+            raise
+        except DaemonError as error:  # a Dockerfile that does not parse is refused at once
+            yield {"error": error.message}
 
 
 def _worth_telling(text: str) -> str | None:
@@ -214,7 +228,7 @@ def _not_built(context: Context, error: str, log: Path) -> ImageError:
 
 def _push(client: APIClient, name: str, tell: Tell) -> None:
     """Bring an image to its registry, unless it is there."""
-    with suppress(APIError):
+    with suppress(DaemonError), reaching():
         client.inspect_distribution(name)
         return
     tell(f"pushing {name}")

@@ -55,6 +55,7 @@ def specification(call: Call, labels: tuple[str, ...], grace: float) -> dict[str
         "Mounts": [*(each.as_api() for each in call.mounts), _shared_memory(call)],
         "StopGracePeriod": round(grace * 1e9),
         "Init": True,
+        "Healthcheck": {"Test": ["NONE"]},  # an image's own would have the swarm end what is busy
         "Labels": dict(call.labels),
     }
     return {
