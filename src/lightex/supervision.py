@@ -22,7 +22,8 @@ from lightex.dispatcher.death import certify
 from lightex.dispatcher.engine import Engine, JobState
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.keeper import Ledger
-from lightex.dispatcher.queue import Adopted, Queue, Rules, Watcher
+from lightex.dispatcher.queue import Queue, Rules, Watcher
+from lightex.dispatcher.running import Adopted
 from lightex.namedconf.export import environment
 from lightex.namedconf.layers import Source, change
 from lightex.namedconf.overrides import parse

@@ -1,14 +1,17 @@
 """Experiments in containers, from the command line: what a new user does, and what may go wrong."""
 
+import http.server
 import os
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+import lightex
 from lightex.dispatcher.engines.containers.daemon import connect
 from tests.helpers import LX, supervisors, wait_for
 from tests.services.docker import BASE, copy_packages
@@ -49,6 +52,37 @@ def test_a_program_in_any_language_writes_to_the_run(project, lx):
     (run,) = runs(lx)
     assert run["metrics"]["loss"] == 0.01
     assert lx("logs", run["id"]).out.strip() == str(project)
+
+
+def test_lightex_in_the_image_needs_no_mount(project, lx):
+    shutil.copytree(Path(lightex.__file__).parent, project / "lightex-for-the-image")
+    (project / "Dockerfile").write_text(
+        f"FROM {BASE}\nCOPY lightex-for-the-image /usr/local/lib/python3.11/dist-packages/lightex\n"
+    )
+    config = (project / "lxconfig.py").read_text().replace("hp=HP(),", "hp=HP(), container=Container(Build()),")
+    (project / "lxconfig.py").write_text(config.replace("import Experiment", "import Build, Container, Experiment"))
+    done = lx("run", "base", "-e", "docker")
+    assert done.code == 0, done.err
+    assert runs(lx)[0]["metrics"]["loss"] == pytest.approx(0.01 / 3)
+
+
+def test_a_trackers_own_package_inside_reaches_its_server(project, lx, monkeypatch):
+    """The variables of a logger of the config are given to the container; its records are fed from outside."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("TRACKIO_SERVER", f"http://127.0.0.1:{server.server_port}")
+    (project / "train.py").write_text(
+        "import os, urllib.request\nprint(urllib.request.urlopen(os.environ['TRACKIO_SERVER']).status)\n"
+    )
+    try:
+        done = lx("run", "base", *IN_A_CONTAINER, "loggers=[trackio]")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.code == 0, done.err
+    assert lx("logs", runs(lx)[0]["id"]).out == "200\n"
+    recorded = "".join(path.read_text() for path in (project / "runs").rglob("*.json*"))
+    assert str(server.server_port) not in recorded
 
 
 def test_an_image_without_lightex_says_what_to_do(project, lx):

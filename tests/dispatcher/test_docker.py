@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,19 @@ class TestDockerEngine(EngineContract):
                 one = job(words, number, container=Container(BASE, mounts={f"volume:{name}": "/v"}))
                 lines = self.output(engine, one)
             assert lines[0] == "kept"
+        finally:
+            engine.close()
+            connect().remove_volume(name)
+
+    def test_runs_may_be_on_a_volume(self, engine, job):
+        """One that is seen here at the path where runs are: as a share is that all nodes of a swarm have."""
+        one, name = job("echo there"), f"lx-runs-{os.getpid()}"
+        place = one.run.path.parent
+        connect().create_volume(name, driver_opts={"type": "none", "o": "bind", "device": str(place)})
+        one = replace(one, container=Container(BASE, mounts={f"volume:{name}": str(place)}))
+        try:
+            assert [(each.kind, each.target) for each in call.make_call(one, BASE, 0).mounts if each.kind == "volume"]
+            assert self.output(engine, one)[0] == "there"
         finally:
             engine.close()
             connect().remove_volume(name)

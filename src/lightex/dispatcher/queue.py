@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from lightex.dispatcher.death import certify, last_lines
 from lightex.dispatcher.engine import Engine, JobState, LaunchError
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.leases import Leases
+from lightex.dispatcher.running import Adopted, Running
 
 _TICK = 0.2  # seconds between two looks at signals and deadlines while nothing ends
 _CONTENDED_TICK = 0.05  # the same while other dispatchers wait for what we may leave, and we for theirs
@@ -25,44 +26,6 @@ _WAITS_TOLD = 10.0  # seconds between two entries of what a submitted job waits 
 _STALL_LOOKS = 20  # looks at a run within its stall
 _LONGEST_BACKOFF = 3600.0  # seconds
 _REMOVED = JobState(LOST, "lost", "its directory was removed")
-
-
-@dataclass(frozen=True)
-class Adopted:
-    """A job that a former supervisor has started.
-
-    Attributes:
-        job: the job.
-        handle: the engine's.
-        since: when it started, seconds since the epoch.
-        gpus: those that it was given.
-        process: "PID:BORN" where it is a process of this machine.
-        state: SUBMITTED where it waits in its engine's queue.
-    """
-
-    job: Job
-    handle: str
-    since: float
-    gpus: tuple[str, ...] = ()
-    process: str | None = None
-    state: str = RUNNING
-
-
-@dataclass
-class Running:
-    """A job at work. Times are of the monotonic clock: the other one may be set back."""
-
-    job: Job
-    state: str
-    since: float
-    gpus: Sequence[str] = ()
-    waits_for: str | None = None  # what the engine says that it waits for
-    told: float = float("-inf")  # when that was last written down
-    ending: tuple[str, str] | None = None  # cause and reason, once it was asked to end
-    kill_at: float | None = None
-    written: tuple[int, ...] = ()  # sizes of its output and records when it was last seen to write
-    wrote: float = 0.0
-    look_at: float = 0.0
 
 
 class Source(Protocol):
