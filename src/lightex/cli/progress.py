@@ -13,7 +13,7 @@ import click
 
 from lightex.cli.output import COLOURS, paint
 from lightex.core.naming import label, short_names, show
-from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, SUCCEEDED
+from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, SUCCEEDED
 from lightex.core.summary import latest_metrics
 from lightex.core.units import format_duration
 from lightex.dispatcher.engine import JobState
@@ -150,11 +150,14 @@ class Progress:
         parts = [f"{self.name}  {self.sweep}  {bar}  {done}/{self.total}"]
         failed = queue.ended[FAILED] + queue.ended[LOST]
         parts += [paint(f"{failed} failed", "red")] if failed else []
-        parts += [f"{len(queue.running)} running"] if queue.running else []
+        at_work = [entry for entry in queue.running.values() if entry.state == RUNNING]
+        submitted = len(queue.running) - len(at_work)
+        parts += [f"{len(at_work)} running"] if at_work else []
+        parts += [f"{submitted} submitted"] if submitted else []
         if done and (queue.running or queue.waiting):
             each = queue.seconds_worked / done
-            worked = sum(min(each, time.monotonic() - entry.since) for entry in queue.running.values())
-            left = (each * (self.total - done) - worked) / max(1, len(queue.running))
+            worked = sum(min(each, time.monotonic() - entry.since) for entry in at_work)
+            left = (each * (self.total - done) - worked) / max(1, len(at_work))
             parts.append(f"left {format_duration(max(0.0, left))}")
         parts += [news] if (news := self.news()) else []
         return "   ".join(parts)

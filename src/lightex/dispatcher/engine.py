@@ -35,8 +35,8 @@ class JobState:
         signal: that killed it, if one did.
         peak_memory: bytes; None: unknown.
         cpu_seconds: of the command and its children; None: unknown.
-        process: of a job that runs, what readers may know of it: host, pid and born where it is a process of this
-            machine, and whatever else the engine has to say.
+        process: of a job that runs or has run, what readers may know of it: host, pid and born where it is a process of
+            this machine, and whatever else the engine has to say.
     """
 
     state: str = RUNNING

@@ -267,7 +267,7 @@ class Queue:
             if known is None:
                 return
             state = known
-        if state.state != SUBMITTED and entry.state != RUNNING and state.cause != "launch":
+        if entry.state != RUNNING and (state.state == RUNNING or state.process):
             # Where its end is the first that is heard of it, it ran at some time since it was submitted.
             self._mark_running(handle, state.process, entry.since if state.state in ENDED else time.monotonic())
         if state.state in ENDED:

@@ -48,28 +48,37 @@ class Attempt:
     Attributes:
         handle: its name.
         run: whose it is.
+        number: of the attempt.
         keep: whether the container stays after its end.
         process: what readers may know of it, once it runs.
         used: CPU seconds and peak memory, as of a second ago; the system forgets them with the container.
         begun: whether a container was asked for.
         stop: the signal that it is to end by; it may not have begun yet.
         stopped_at: when that was first wanted.
+        lock: held while `begun` and `stop` are looked at together.
     """
 
     handle: str
     run: RunDir
+    number: int
     keep: bool = False
     process: dict[str, Any] = field(default_factory=dict)
     used: tuple[float | None, int | None] = (None, None)
     begun: bool = False
     stop: str | None = None
     stopped_at: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it was to be killed for so long that a daemon which is away is not waited for any more."""
+        return self.stop == "SIGKILL" and time.monotonic() - self.stopped_at > _PATIENCE
 
 
 class DockerEngine(Engine):
     """Starts commands in containers. A handle is the name of a container, which is the same for the same attempt.
 
-    A thread follows each container: it gets the image, starts, copies the output, and sees the end. A container is
+    A thread follows each container: it gets the image, starts, and sees the end. A container is
     removed only when its end has been noted down: were this process killed before, the next one finds it.
     """
 
@@ -103,16 +112,15 @@ class DockerEngine(Engine):
 
     def prepare(self, experiments: Iterable[Experiment[Any]], project: Path, tell: Callable[[str], None]) -> None:
         """Pull or build the images of experiments."""
-        for image in {
-            repr(each.container.image): each.container.image for each in experiments if each.container
-        }.values():
+        images = [each.container.image for each in experiments if each.container]
+        for image in {repr(image): image for image in images}.values():
             self._images.ensure(image, project, tell)
 
     def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
         """Begin to start a container; `poll` tells when it runs, or why it does not."""
         handle = call.name_of(job)
-        self._attempts[handle] = Attempt(handle, job.run, keep=call.of(job).keep)
-        self._in_a_thread(handle, lambda attempt: self._start(attempt, job, gpus))
+        attempt = Attempt(handle, job.run, job.attempt, keep=call.of(job).keep)
+        self._in_a_thread(attempt, lambda attempt: self._start(attempt, job, gpus))
         return handle, {}
 
     def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
@@ -153,9 +161,10 @@ class DockerEngine(Engine):
         """Send SIGTERM to the container's init, which passes it on to all, or SIGKILL."""
         signal = "SIGKILL" if force else "SIGTERM"
         if attempt := self._attempts.get(handle):
-            if not attempt.begun and not attempt.stop:  # it may wait for an image for long
-                self._news.put((handle, _NEVER_BEGAN))
-            attempt.stop, attempt.stopped_at = signal, attempt.stopped_at or time.monotonic()
+            with attempt.lock:
+                if not attempt.begun and not attempt.stop:  # it may wait for an image for long
+                    self._news.put((handle, _NEVER_BEGAN))
+                attempt.stop, attempt.stopped_at = signal, attempt.stopped_at or time.monotonic()
         with suppress(DaemonError), reaching():  # not there yet, or gone, or ended
             connect().kill(handle, signal=signal)
 
@@ -180,9 +189,8 @@ class DockerEngine(Engine):
         path, root = image.env.get("PYTHONPATH"), daemon.is_rootless()
         return call.make_call(job, image.name, gpus, path=path, root=root)
 
-    def _in_a_thread(self, handle: str, work: Callable[[Attempt], JobState]) -> None:
+    def _in_a_thread(self, attempt: Attempt, work: Callable[[Attempt], JobState]) -> None:
         def tell_the_end() -> None:
-            attempt = self._attempts[handle]
             try:
                 state = work(attempt)
             except AwayError as error:
@@ -191,47 +199,56 @@ class DockerEngine(Engine):
                 state = JobState(FAILED, "launch", str(error))
             except Exception as error:  # noqa: BLE001  a thread that ended without a word would hold its lease for ever
                 state = JobState(FAILED, "launch", f"{type(error).__name__}: {error}")
-            self._news.put((handle, state))
+            self._news.put((attempt.handle, state))
 
-        threading.Thread(target=tell_the_end, name=handle, daemon=True).start()
+        self._attempts[attempt.handle] = attempt
+        threading.Thread(target=tell_the_end, name=attempt.handle, daemon=True).start()
 
     def _start(self, attempt: Attempt, job: Job, gpus: Sequence[str]) -> JobState:
         """Start a container and see it to its end. A daemon that is away is waited for."""
-        while not attempt.stop:
+
+        def tell(line: str) -> None:
+            self._news.put((attempt.handle, JobState(SUBMITTED, reason=line)))
+
+        while not attempt.stop or attempt.begun:
             try:
-                self._launch(attempt, job, gpus)
+                image = self._images.ensure(call.of(job).image, job.project or job.cwd, tell)
+                if not self._launch(attempt, job, image, gpus):
+                    break
             except AwayError as error:
-                self._news.put((attempt.handle, JobState(SUBMITTED, reason=error.message)))
+                if attempt.is_given_up:
+                    raise
+                tell(error.message)
                 time.sleep(_AGAIN)
             else:
                 self._news.put((attempt.handle, JobState(RUNNING, process=attempt.process)))
                 return self._follow(attempt)
         return _NEVER_BEGAN
 
-    def _launch(self, attempt: Attempt, job: Job, gpus: Sequence[str]) -> None:
-        """Get the image, make the container, start it. What a try before this one has got to is not done again."""
+    def _launch(self, attempt: Attempt, job: Job, image: Image, gpus: Sequence[str]) -> bool:
+        """Make the container and start it. What a try before this one has got to is not done again.
 
-        def tell(line: str) -> None:
-            self._news.put((attempt.handle, JobState(SUBMITTED, reason=line)))
-
-        image = self._images.ensure(call.of(job).image, job.project or job.cwd, tell)
+        Returns:
+            False: it was to end before it could begin.
+        """
+        with attempt.lock:
+            again, attempt.begun = attempt.begun, attempt.begun or not attempt.stop
+            if not attempt.begun:
+                return False
         if image.log:
             shutil.copyfile(image.log, job.run.build_log)
-        if attempt.stop:
-            return
         with reaching():
-            client = connect()
-            found = self._inspect(attempt.handle) if attempt.begun else None
+            found = self._inspect(attempt.handle) if again else None
             if found is None:
-                if not attempt.begun:
+                if not again:
                     os.close(job.run.open_output(job.attempt))
-                attempt.begun = True
-                client.create_container(**call.creation(self._call(job, image, gpus)))
+                connect().create_container(**call.creation(self._call(job, image, gpus)))
             if found is None or found["State"]["Status"] == "created":
                 self._start_made(attempt.handle)
             if attempt.stop:  # it came while the container started
                 self.cancel(attempt.handle, force=attempt.stop == "SIGKILL")
-            attempt.process = _mark(client.inspect_container(attempt.handle))
+            attempt.process = _mark(connect().inspect_container(attempt.handle))
+        return True
 
     def _start_made(self, handle: str) -> None:
         try:
@@ -248,22 +265,17 @@ class DockerEngine(Engine):
             return None
         return found
 
-    def _follow_again(self, attempt: Attempt) -> JobState:
-        """See a container to its end that another process has started."""
-        with reaching():
-            attempt.process = _mark(connect().inspect_container(attempt.handle))
-        return self._follow(attempt)
-
     def _follow(self, attempt: Attempt) -> JobState:
         """Wait until a container ends; then say how it did. A daemon that is away is waited for."""
         while True:
             try:
                 with reaching():
                     client = connect()
+                    attempt.process = attempt.process or _mark(client.inspect_container(attempt.handle))
                     client.wait(attempt.handle, timeout=_WAIT)
                     return _end(attempt, client.inspect_container(attempt.handle))
             except AwayError:
-                if attempt.stop == "SIGKILL" and time.monotonic() - attempt.stopped_at > _PATIENCE:
+                if attempt.is_given_up:
                     raise
             except DaemonError as error:
                 if isinstance(error.__cause__, NotFound):
@@ -282,9 +294,9 @@ class DockerEngine(Engine):
         for handle in handles:
             if about := there.get(handle):
                 labels = about["Labels"]
+                run, number = RunDir(labels["lightex.run"]), int(labels["lightex.attempt"])
                 keep = labels.get("lightex.keep") == "yes"
-                self._attempts[handle] = Attempt(handle, RunDir(labels["lightex.run"]), keep=keep, begun=True)
-                self._in_a_thread(handle, self._follow_again)
+                self._in_a_thread(Attempt(handle, run, number, keep=keep, begun=True), self._follow)
         return [handle for handle in handles if handle not in there]
 
     def _sample(self) -> None:
@@ -295,7 +307,7 @@ class DockerEngine(Engine):
 
     def _remove(self, handle: str) -> None:
         attempt = self._attempts.pop(handle, None)
-        if attempt and not attempt.keep and leftovers.is_noted(attempt.run):
+        if attempt and not attempt.keep and leftovers.is_noted(attempt.run, attempt.number):
             self._in_background(lambda: leftovers.remove_container(handle))
 
     def _in_background(self, work: Callable[[], None]) -> None:

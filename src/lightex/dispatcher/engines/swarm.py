@@ -63,7 +63,7 @@ class SwarmEngine(Engine):
         self._looked = 0.0
         self._told: list[str] = []
         self._cancelled: set[str] = set()
-        self._runs: dict[str, RunDir] = {}
+        self._runs: dict[str, tuple[RunDir, int]] = {}
         self._making: dict[str, Future[JobState | None]] = {}
         self._cleaned = False
         self._background: ThreadPoolExecutor | None = None
@@ -105,7 +105,7 @@ class SwarmEngine(Engine):
     def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:  # noqa: ARG002
         """Begin to make a service; the swarm starts its task when a node has room."""
         handle = call.name_of(job)
-        self._runs[handle] = job.run
+        self._runs[handle] = job.run, job.attempt
         self._making[handle] = self._in_background(lambda: self._make(handle, job))
         return handle, {}
 
@@ -235,10 +235,10 @@ class SwarmEngine(Engine):
         if state in _WAITING:
             waits = f"{said} on {name}" if node else said
             return JobState(SUBMITTED, reason=waits)
-        if node in nodes.down and state == "running":
-            return JobState(LOST, "lost", f"node {name} is down")
         container = status.get("ContainerStatus") or {}
         mark = {"host": name, "container": str(container.get("ContainerID", ""))[:12], "bounds": ["container"]}
+        if node in nodes.down and state == "running":
+            return JobState(LOST, "lost", f"node {name} is down", process=mark)
         if state == "running":
             return JobState(RUNNING, process=mark)
         if state == "rejected":
@@ -267,9 +267,9 @@ class SwarmEngine(Engine):
         return ended
 
     def _remove(self, handle: str) -> None:
-        run = self._runs.pop(handle, None)
+        of = self._runs.pop(handle, None)
         self._cancelled.discard(handle)
-        if run is None or leftovers.is_noted(run):
+        if of is None or leftovers.is_noted(*of):
             self._in_background(lambda: leftovers.remove_service(handle))
 
     def _in_background(self, work: Callable[[], T]) -> Future[T]:

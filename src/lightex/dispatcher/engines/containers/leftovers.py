@@ -15,11 +15,13 @@ from lightex.dispatcher.engines.containers.daemon import DaemonError, connect, r
 _OURS = {"label": "lightex.run"}
 
 
-def is_noted(run: RunDir) -> bool:
-    """Whether the end of a run is noted down. Where a full disk kept its dispatcher from that, the next one has to find
-    what is left of it."""
-    events = run.events()
-    return not events or events[-1].get("state") not in (SUBMITTED, RUNNING)
+def is_noted(run: RunDir, attempt: int) -> bool:
+    """Whether the end of an attempt is noted down, or nobody wants to know it.
+
+    Where a full disk kept its dispatcher from that, the next one has to find what is left of it.
+    """
+    last = (run.events() or [{}])[-1]
+    return last.get("state") not in (SUBMITTED, RUNNING) or int(last.get("attempt", 1)) > attempt
 
 
 def is_over(labels: Mapping[str, str]) -> bool:
