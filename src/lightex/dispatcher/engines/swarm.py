@@ -173,7 +173,9 @@ class SwarmEngine(Engine):
         """
         with reaching():
             found = {each["Spec"]["Name"]: each for each in connect().services({"label": "lightex.run"})}
-            tasks = {task["ServiceID"]: task for task in sorted(connect().tasks(), key=lambda t: str(t["CreatedAt"]))}
+            # The first task of each: where a node is down, a swarm may make another one, which nobody has asked for.
+            newest_first = sorted(connect().tasks(), key=lambda task: str(task["CreatedAt"]), reverse=True)
+            tasks = {task["ServiceID"]: task for task in newest_first}
             nodes = Nodes.now()
         gone = JobState(LOST, "lost", "its service was removed")
         return {
