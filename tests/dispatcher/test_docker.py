@@ -170,7 +170,9 @@ class TestDockerEngine(EngineContract):
         wait_for(lambda: one.run.output_file.exists() and "done" in one.run.output_file.read_text())
         second = make_engine()  # the first one is not asked any more, as if it had been killed
         assert second.find(one)[0] == handle
-        assert self.ends(second, handle)[handle].exit_code == 7
+        end = self.ends(second, handle)[handle]
+        assert end.exit_code == 7
+        assert 0.2 <= end.duration < 5
         second.close()
         assert connect().containers(all=True, filters={"name": handle}) == []
 
@@ -184,18 +186,20 @@ class TestDockerEngine(EngineContract):
         engine.close()
 
     def test_what_a_killed_dispatcher_left_of_an_ended_run_is_taken_away(self, make_engine, job):
-        ended, open_one = job("true"), job("true", 1)
-        for one in (ended, open_one):
+        ended, open_one, gone = job("true"), job("true", 1), job("true", 2)
+        (gone.run.path.parent.parent / ".sweeps").mkdir()
+        for one in (ended, open_one, gone):
             handle, _ = (engine := make_engine()).submit(one, [])
             self.ends(engine, handle)  # and nobody calls `close`
         ended.run.append_event({"state": "SUCCEEDED", "attempt": 1})
         open_one.run.append_event({"state": "RUNNING", "attempt": 1})
+        shutil.rmtree(gone.run.path)
         engine = make_engine()
         engine.poll([], 0)
         engine.close()
         labels = {each["Labels"]["lightex.run"] for each in connect().containers(all=True)}
         connect().remove_container(call.name_of(open_one), force=True)
-        assert str(ended.run.path) not in labels
+        assert not {str(ended.run.path), str(gone.run.path)} & labels
         assert str(open_one.run.path) in labels
 
     def test_a_job_that_is_ended_while_it_waits_for_its_image_never_starts(self, make_engine, job, monkeypatch):
@@ -271,12 +275,48 @@ def test_an_image_without_a_shell_says_so(tmp_path):
     assert "has no /bin/sh" in end["reason"]
 
 
+def test_an_entrypoint_stands_before_the_command(tmp_path):
+    (tmp_path / "Dockerfile").write_text(f'FROM {BASE}\nENTRYPOINT ["python3", "-c"]\n')
+    subprocess.run(
+        ["docker", "build", "-q", "-t", "lightex-test/entry:1", str(tmp_path)], check=True, capture_output=True
+    )
+    case, engine = TestDockerEngine(), DockerEngine()
+    make = TestDockerEngine.job.__wrapped__(case, tmp_path)
+    one = make(["print('by the entrypoint')"], container=Container("lightex-test/entry:1"))
+    other = make(["echo", "without"], 1, container=Container("lightex-test/entry:1", options={"entrypoint": ""}))
+    assert [case.certificate(engine, each)["state"] for each in (one, other)] == ["SUCCEEDED", "SUCCEEDED"]
+    assert one.run.output_file.read_text() + other.run.output_file.read_text() == "by the entrypoint\nwithout\n"
+
+
+def test_who_may_not_write_the_output_is_told_so(tmp_path):
+    case, engine = TestDockerEngine(), DockerEngine()
+    make = TestDockerEngine.job.__wrapped__(case, tmp_path)
+    end = case.certificate(engine, make("true", container=Container(BASE, options={"user": "1234"})))
+    assert (end["state"], end["cause"]) == ("FAILED", "launch")
+    assert "output.log: Permission denied" in end["reason"]
+
+
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        (Container(BASE, network="brigde"), "Did you mean 'bridge'?"),
+        (Container(BASE, options={"runtime": "runk"}), "Did you mean 'runc'?"),
+    ],
+)
+def test_what_the_daemon_has_not_is_refused_before_anything_is_written(container, words, tmp_path):
+    with pytest.raises(ConfigError) as error:
+        DockerEngine().prepare([Experiment("demo", command="true", container=container)], tmp_path, print)
+    assert words in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("container", "words"),
     [
         (None, "says no image to run in"),
+        (Container(BASE), "is not a folder"),
         (Container(BASE, mounts={"nowhere": "/in"}), "nowhere does not exist"),
         (Container(BASE, mounts={".": "in"}), "is no path inside a container"),
+        (Container(BASE, mounts={".": "/in:rq"}), "'/in:rq' is no path inside a container"),
         (Container(BASE, options={"cap-ad": ["X"]}), "Did you mean 'cap-add'?"),
         (Container(BASE, options={"cap-add": "X"}), "must be a list of texts, got 'X'"),
         (Container(BASE, options={"privileged": 1}), "must be true or false, got 1"),
@@ -285,7 +325,7 @@ def test_an_image_without_a_shell_says_so(tmp_path):
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(container, words, tmp_path):
     with pytest.raises(ConfigError) as error:
-        DockerEngine().check(Experiment("demo", command="true", container=container), tmp_path)
+        DockerEngine().check(Experiment("demo", command="true", cwd="nowhere", container=container), tmp_path)
     assert words in str(error.value)
 
 

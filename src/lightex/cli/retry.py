@@ -8,7 +8,8 @@ from lightex.cli.options import queue_options
 from lightex.cli.work import carry_out
 from lightex.core.errors import LightexError
 from lightex.core.root import Root
-from lightex.core.rundir import ENDED, SUCCEEDED, RunDir
+from lightex.core.rundir import ENDED, LOST, SUCCEEDED, RunDir
+from lightex.core.summary import status_of
 from lightex.dispatcher.queue import Rules
 from lightex.supervision import changes_for, reopen
 
@@ -62,6 +63,9 @@ def _check(run: RunDir, state: str) -> None:
         raise LightexError(
             f"run {run.short_id} has succeeded", f"lx clone {run.short_id} makes another one with the same config"
         )
+    if state not in ENDED and status_of(run)[0] == LOST:
+        sweep = run.identity.get("sweep")
+        raise LightexError(f"the end of run {run.short_id} is not noted down", f"lx resume {sweep} looks after it")
     if state not in ENDED:
         raise LightexError(f"run {run.short_id} has not ended: it is {state}", f"lx why {run.short_id}")
 

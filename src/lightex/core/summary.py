@@ -270,6 +270,8 @@ def _state(last: Record, identity: Mapping[str, Any], supervised: Callable[[str]
     if alive(last.get("process")) is False:
         return (
             LOST,
-            "it and its dispatcher were killed, or the machine went down" if sweep else "it was killed",
+            f"it and its dispatcher are gone, and its end is not noted down: lx resume {sweep}"
+            if sweep
+            else "it was killed",
         )
     return state, reason

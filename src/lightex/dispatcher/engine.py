@@ -35,6 +35,7 @@ class JobState:
         signal: that killed it, if one did.
         peak_memory: bytes; None: unknown.
         cpu_seconds: of the command and its children; None: unknown.
+        duration: seconds that it ran, where the engine knows that better than who asks it now and then.
         process: of a job that runs or has run, what readers may know of it: host, pid and born where it is a process of
             this machine, and whatever else the engine has to say.
     """
@@ -46,6 +47,7 @@ class JobState:
     signal: int | None = None
     peak_memory: int | None = None
     cpu_seconds: float | None = None
+    duration: float | None = None
     process: Mapping[str, Any] | None = None
 
     def known(self) -> dict[str, Any]:

@@ -305,7 +305,7 @@ class Queue:
     def _end(self, job: Job, state: JobState, since: float | None = None) -> None:
         event = {"time": time.time(), "attempt": job.attempt} | state.known()
         if since is not None:
-            event["duration"] = round(time.monotonic() - since, 3)
+            event.setdefault("duration", round(time.monotonic() - since, 3))
             self.seconds_worked += event["duration"]
         if state.state in (FAILED, LOST) and (lines := last_lines(job.run)):
             event["last_lines"] = lines

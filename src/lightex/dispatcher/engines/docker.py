@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from docker.errors import APIError, NotFound
 
-from lightex.core.errors import LightexError
+from lightex.core.errors import ConfigError, LightexError, did_you_mean
 from lightex.core.liveness import birth_mark, host
 from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED, RunDir
-from lightex.core.taxonomy import Experiment
+from lightex.core.taxonomy import Container, Experiment
 from lightex.core.units import format_size
 from lightex.dispatcher.capacity import Capacity, this_machine
 from lightex.dispatcher.engine import Engine, Finding, JobState
@@ -112,9 +113,9 @@ class DockerEngine(Engine):
 
     def prepare(self, experiments: Iterable[Experiment[Any]], project: Path, tell: Callable[[str], None]) -> None:
         """Pull or build the images of experiments."""
-        images = [each.container.image for each in experiments if each.container]
-        for image in {repr(image): image for image in images}.values():
-            self._images.ensure(image, project, tell)
+        for container in {repr(each.container): each.container for each in experiments if each.container}.values():
+            _check_names(container)
+            self._images.ensure(container.image, project, tell)
 
     def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
         """Begin to start a container; `poll` tells when it runs, or why it does not."""
@@ -187,7 +188,7 @@ class DockerEngine(Engine):
 
     def _call(self, job: Job, image: Image, gpus: Sequence[str] | int) -> call.Call:
         path, root = image.env.get("PYTHONPATH"), daemon.is_rootless()
-        return call.make_call(job, image.name, gpus, path=path, root=root)
+        return call.make_call(job, image.name, gpus, path=path, entrypoint=image.entrypoint, root=root)
 
     def _in_a_thread(self, attempt: Attempt, work: Callable[[Attempt], JobState]) -> None:
         def tell_the_end() -> None:
@@ -341,23 +342,54 @@ def _end(attempt: Attempt, found: Mapping[str, Any]) -> JobState:
         process=attempt.process or _mark(found),
         cpu_seconds=round(attempt.used[0], 3) if attempt.used[0] else None,
         peak_memory=attempt.used[1],
+        duration=_seconds(state["StartedAt"], state["FinishedAt"]),
     )
     if code and state.get("OOMKilled"):
         limit = int(found["HostConfig"].get("Memory") or 0)
         whom = "killed" if signal == 9 else f"exit code {code} after a process of it was killed"
         reason = f"out of memory: {whom} by its memory limit of {format_size(limit)} (container)"
         return replace(ended, cause="oom", reason=reason)
-    if code in end.NOT_STARTED and (why := _not_started(attempt, found["Config"]["Image"])):
+    if code and (why := _not_started(attempt, found["Config"]["Image"], code)):
         return replace(ended, cause="launch", reason=why)
     return ended
 
 
-def _not_started(attempt: Attempt, image: str) -> str | None:
+def _check_names(container: Container) -> None:
+    """Look whether the daemon has the network and the runtime that a container asks for.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    with reaching():
+        networks = {each["Name"] for each in connect().networks()}
+    runtimes = set(daemon.facts().get("Runtimes") or ())
+    runtime = container.options.get("runtime")
+    shared = container.network.startswith("container:")
+    for what, name, valid in (("network", container.network, networks), ("options.runtime", runtime, runtimes)):
+        if name is not None and name not in valid and not (what == "network" and shared):
+            raise ConfigError(
+                f"container.{what}: docker has no '{name}'.{did_you_mean(str(name), valid)}",
+                f"it has: {', '.join(sorted(valid))}",
+            )
+
+
+def _seconds(began: str, ended: str) -> float | None:
+    """How long it ran, by the daemon's clock."""
+    try:
+        first, last = (datetime.fromisoformat(text[:19]) for text in (began, ended))
+        fraction = float(f"0{ended[19:-1]}") - float(f"0{began[19:-1]}")  # nanoseconds, which Python does not read
+        return round((last - first).total_seconds() + fraction, 3)
+    except ValueError:
+        return None
+
+
+def _not_started(attempt: Attempt, image: str, code: int) -> str | None:
     """Why a command did not start; None: it did, and ended with such an exit code itself."""
-    if why := end.not_started(attempt.run, image):
+    if code in end.NOT_STARTED and (why := end.not_started(attempt.run, image)):
         return why
+    said = ""
     with suppress(APIError):  # not all log drivers let their logs be read
-        said: str = connect().logs(attempt.handle, tail=5).decode(errors="replace").strip()
-        if "/bin/sh" in said:  # said by docker's init, before the command could be
-            return f"the image {image} has no /bin/sh, which lx needs to keep the output: {said}"
-    return None
+        said = connect().logs(attempt.handle, tail=5).decode(errors="replace").strip()
+    if "exec /bin/sh" in said:  # what is here comes from before the command: its own output goes to the run
+        return f"the image {image} has no /bin/sh, which lx needs to keep the output: {said}"
+    return f"it did not start: {said}" if said else None

@@ -21,6 +21,7 @@ from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.engine import Engine, Finding, JobState
 from lightex.dispatcher.engines.containers import call, daemon, end, leftovers, service
 from lightex.dispatcher.engines.containers.daemon import DaemonError, connect, reaching
+from lightex.dispatcher.engines.containers.image import inspect
 from lightex.dispatcher.engines.containers.images import Images
 from lightex.dispatcher.engines.containers.images import check as check_image
 from lightex.dispatcher.job import Job
@@ -225,7 +226,8 @@ class SwarmEngine(Engine):
         wanted = call.of(job).image
         project = job.project or job.cwd
         name = self._images.ensure(wanted, project, lambda _: None).name if isinstance(wanted, Build) else wanted
-        return call.make_call(job, name, job.resources.gpu_count)
+        here = inspect(name)  # a manager may not have what its nodes pull
+        return call.make_call(job, name, job.resources.gpu_count, entrypoint=here.entrypoint if here else ())
 
     def _state(self, about: Mapping[str, Any], task: Mapping[str, Any] | None, nodes: Nodes) -> JobState:
         stopped = service.is_stopped(about["Spec"])

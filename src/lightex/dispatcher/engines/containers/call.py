@@ -27,6 +27,9 @@ LIBRARY = "/lx/lib"
 _READ_ONLY = ":ro"
 _VOLUME = "volume:"
 
+SHELL = ["/bin/sh"]
+"""What a container is started with: it takes `command_of`."""
+
 NOT_FOUND = "lx: command not found: "
 """What is in the output of a job whose command is not in its image."""
 
@@ -66,6 +69,7 @@ class Call:
         name: of the container, the same for the same attempt at the same run.
         image: its name.
         command: the arguments.
+        entrypoint: what the image, or an option, puts before them.
         env: variables and their values.
         inherit: variables that are taken from the environment of lx, if they are there.
         mounts: what is seen inside; almost all of it at the path that it has outside.
@@ -85,6 +89,7 @@ class Call:
     name: str
     image: str
     command: tuple[str, ...]
+    entrypoint: tuple[str, ...]
     env: Mapping[str, str]
     inherit: tuple[str, ...]
     mounts: tuple[Mount, ...]
@@ -107,7 +112,15 @@ def name_of(job: Job) -> str:
     return f"lx-{job.run.short_id}-{job.attempt}-{mark}"
 
 
-def make_call(job: Job, image: str, gpus: Sequence[str] | int, *, path: str | None = None, root: bool = False) -> Call:
+def make_call(
+    job: Job,
+    image: str,
+    gpus: Sequence[str] | int,
+    *,
+    path: str | None = None,
+    entrypoint: tuple[str, ...] = (),
+    root: bool = False,
+) -> Call:
     """The call for a job.
 
     Args:
@@ -115,6 +128,7 @@ def make_call(job: Job, image: str, gpus: Sequence[str] | int, *, path: str | No
         image: the name of the image.
         gpus: those that it was given, or how many it wants.
         path: the image's own PYTHONPATH.
+        entrypoint: the image's own.
         root: whether root inside is the caller outside, as with a daemon without root's rights.
     """
     container = of(job)
@@ -139,6 +153,7 @@ def make_call(job: Job, image: str, gpus: Sequence[str] | int, *, path: str | No
         name=name_of(job),
         image=image,
         command=job.command,
+        entrypoint=_entrypoint(container, entrypoint),
         env=env,
         inherit=inherited((*job.inherit,), env),
         mounts=tuple(_mounts(job, container)),
@@ -196,12 +211,15 @@ def extra_mounts(container: Container, project: Path) -> list[Mount]:
     """
     found = []
     for source, given in container.mounts.items():
-        target, read_only = given.removesuffix(_READ_ONLY), given.endswith(_READ_ONLY)
+        target, read_only = given.removesuffix(_READ_ONLY).removesuffix(":rw"), given.endswith(_READ_ONLY)
         volume = source.removeprefix(_VOLUME) if source.startswith(_VOLUME) else None
         place = (project / Path(source).expanduser()).absolute()
-        if not target.startswith("/"):
-            raise ConfigError(f"container.mounts: '{given}' is no path inside a container", f"given for {source}",
-                              'write it from the root: {"~/data": "/data:ro"}')  # fmt: skip
+        if not target.startswith("/") or ":" in target:
+            raise ConfigError(
+                f"container.mounts: '{given}' is no path inside a container",
+                f"given for {source}",
+                'write it from the root, with :ro behind it where it is only read: {"~/data": "/data:ro"}',
+            )
         if volume:
             found.append(Mount(volume, target, read_only, "volume"))
             continue
@@ -214,11 +232,14 @@ def extra_mounts(container: Container, project: Path) -> list[Mount]:
 
 
 def check_dirs(experiment: Experiment[Any], project: Path) -> None:
-    """Look whether the named folders of an experiment are there to be mounted.
+    """Look whether the working directory and the named folders of an experiment are there to be mounted.
 
     Raises:
         ConfigError: one is not.
     """
+    cwd = (project / (experiment.cwd or "")).absolute()
+    if not cwd.is_dir():
+        raise ConfigError(f"cwd: {cwd} is not a folder", f"make it: mkdir -p {shlex.quote(str(cwd))}")
     for name, path in experiment.storage.folders(project).items():
         if not path.exists():
             place = shlex.quote(str(path))
@@ -276,13 +297,12 @@ def creation(call: Call) -> dict[str, Any]:
     """What the SDK's `create_container` takes."""
     outside = {name: os.environ[name] for name in call.inherit}
     more: dict[str, Any] = {}
-    if entrypoint := call.options.get("entrypoint"):
-        more["entrypoint"] = [entrypoint]
     if hostname := call.options.get("hostname"):
         more["hostname"] = hostname
     return {
         "image": call.image,
         "name": call.name,
+        "entrypoint": SHELL,
         "command": command_of(call),
         "environment": {**outside, **call.env},
         "user": call.options.get("user", call.user),
@@ -295,7 +315,7 @@ def creation(call: Call) -> dict[str, Any]:
 
 def shell_line(call: Call) -> str:
     """The call as a command line: it runs the same, in the terminal. What it inherits is named without its value."""
-    words = ["docker", "run", "--rm", "--init", "--network", call.network]
+    words = ["docker", "run", "--rm", "--init", "--name", call.name, "--network", call.network]
     words += ["--add-host", "host.docker.internal:host-gateway"]
     words += [] if "user" in call.options else ["--user", call.user]
     words += [word for group in call.groups for word in ("--group-add", group)]
@@ -314,9 +334,14 @@ def shell_line(call: Call) -> str:
     return shlex.join([*words, call.image, *call.command])
 
 
+def _entrypoint(container: Container, own: tuple[str, ...]) -> tuple[str, ...]:
+    given = container.options.get("entrypoint")
+    return own if given is None else tuple(filter(None, [str(given)]))
+
+
 def command_of(call: Call) -> list[str]:
-    """What a container runs: the command, with its output appended to the run's."""
-    return ["/bin/sh", "-c", _WRITES, "sh", call.output, *call.command]
+    """What a container runs, by /bin/sh: entrypoint and command, with their output appended to the run's."""
+    return ["-c", _WRITES, "sh", call.output, *call.entrypoint, *call.command]
 
 
 def mount_flag(mount: Mount) -> str:

@@ -27,12 +27,14 @@ class Image:
         name: what containers call it by.
         id: its digest.
         env: the variables that it sets.
+        entrypoint: what it puts before a command.
         log: what its build printed, if it was built on this machine.
     """
 
     name: str
     id: str
     env: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: tuple[str, ...] = ()
     log: Path | None = None
 
 
@@ -52,9 +54,11 @@ def inspect(name: str) -> Image | None:
             found = connect().inspect_image(name)
         except (ImageNotFound, NotFound):
             return None
-    pairs = (text.partition("=") for text in (found.get("Config") or {}).get("Env") or ())
+    config = found.get("Config") or {}
+    pairs = (text.partition("=") for text in config.get("Env") or ())
+    env = {key: value for key, _, value in pairs}
     log = log_of(name)
-    return Image(name, found["Id"], {key: value for key, _, value in pairs}, log if log.is_file() else None)
+    return Image(name, found["Id"], env, tuple(config.get("Entrypoint") or ()), log if log.is_file() else None)
 
 
 def log_of(name: str) -> Path:

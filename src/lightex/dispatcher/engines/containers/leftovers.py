@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from docker.errors import NotFound
 
@@ -25,11 +26,17 @@ def is_noted(run: RunDir, attempt: int) -> bool:
 
 
 def is_over(labels: Mapping[str, str]) -> bool:
-    """Whether an attempt has ended, by the labels of its container and by the directory of its run."""
+    """Whether an attempt has ended, by the labels of its container and by the directory of its run.
+
+    A run whose directory was removed, from a folder of runs that is here, is over as well.
+    """
     try:
+        path = Path(labels["lightex.run"])
+        if not path.exists():
+            return (path.parent.parent / ".sweeps").is_dir()
         last, attempt = RunDir(labels["lightex.run"]).events()[-1], int(labels["lightex.attempt"])
         return int(last.get("attempt", 1)) > attempt or str(last.get("state")) in ENDED
-    except (LightexError, LookupError, ValueError, OSError):  # another machine's, or removed, or not for us to read
+    except (LightexError, LookupError, ValueError, OSError):  # none of ours, or not for us to read
         return False
 
 

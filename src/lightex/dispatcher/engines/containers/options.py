@@ -57,7 +57,7 @@ OPTIONS = {
     "cpuset-cpus": Option("CpusetCpus", kind=str),
     "device": Option("Devices", form=_device),
     "dns": Option("Dns"),
-    "entrypoint": Option(None, form=lambda value: [value], kind=str),
+    "entrypoint": Option(None, kind=str),
     "hostname": Option(None, "Hostname", kind=str),
     "ipc": Option("IpcMode", kind=str),
     "pid": Option("PidMode", kind=str),

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightex.core.errors import ConfigError
 from lightex.dispatcher.engines.containers import options
-from lightex.dispatcher.engines.containers.call import Call, command_of, mount_flag
+from lightex.dispatcher.engines.containers.call import SHELL, Call, command_of, mount_flag
 
 _GPU = "gpu"  # the kind of generic resource that nodes offer GPUs by: dockerd --node-generic-resource gpu=UUID
 
@@ -47,6 +47,7 @@ def specification(call: Call, labels: tuple[str, ...], grace: float) -> dict[str
     outside = {name: os.environ[name] for name in call.inherit}
     container = {
         "Image": call.image,
+        "Command": SHELL,
         "Args": command_of(call),
         "Env": [f"{name}={value}" for name, value in {**outside, **call.env}.items()],
         "Dir": call.cwd,
@@ -99,7 +100,7 @@ def shell_line(call: Call, labels: tuple[str, ...], grace: float) -> str:
     words += ["--mount", f"type=tmpfs,target=/dev/shm,tmpfs-size={call.shared_memory}"]
     words += [word for name in call.inherit for word in ("--env", name)]
     words += [word for name, value in call.env.items() for word in ("--env", f"{name}={value}")]
-    return shlex.join([*words, call.image, *command_of(call)])
+    return shlex.join([*words, "--entrypoint", *SHELL, call.image, *command_of(call)])
 
 
 def _shared_memory(call: Call) -> dict[str, Any]:
