@@ -317,6 +317,32 @@ def supervise(sweep: SweepDir, work: Work, rules: Rules, watch: Watcher) -> tupl
     return ended, queue.stopping
 
 
+def end_unwatched(sweep: SweepDir, runs: Collection[str] | None, reason: str, kill: bool) -> None:
+    """End what of a sweep goes on though its dispatcher was killed; what has not started is cancelled.
+
+    Args:
+        sweep: the sweep.
+        runs: ids; None: all of it.
+        reason: recorded with each.
+        kill: whether not to wait for their grace.
+
+    Raises:
+        LightexError: another dispatcher is at work on it, or its runs cannot be written.
+    """
+
+    def stop(queue: Queue, _job: Job | None, _state: JobState | None) -> None:
+        if not queue.stopping:
+            queue.stop_runs(None, reason, kill)
+
+    work = reopen(sweep)
+    for job in work.jobs:
+        if runs is None or job.run.id in runs:
+            event = {"time": time.time(), "state": CANCELLED, "attempt": job.attempt, "cause": "cancelled"}
+            job.run.append_event(event | {"reason": f"not started: {reason}"})
+    adopted = [each for each in work.adopted if runs is None or each.job.run.id in runs]
+    supervise(sweep, Work(adopted=adopted), Rules(), stop)
+
+
 def _requests(sweep: SweepDir, watch: Watcher) -> Watcher:
     """A watcher that also does what `lx stop`, `pause` and `retry` ask for, and tells what the queue waits for."""
     look_at, told = 0.0, ""

@@ -221,6 +221,24 @@ def test_a_supervisor_that_is_killed_again_and_again_runs_each_experiment_once(p
     assert {run["status"] for run in runs(lx)} == {"SUCCEEDED"}
 
 
+@pytest.mark.parametrize("place", [IN_A_CONTAINER, []])
+def test_stop_ends_what_goes_on_though_its_lx_was_killed(project, lx, place):
+    (project / "train.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(100)\n")
+    process = subprocess.Popen([*LX, "run", "base", *place, "hp.lr=0.1,0.2", "-j", "1"], stdout=subprocess.DEVNULL)
+    wait_for(lambda: runs(lx) and "ready" in lx("logs", runs(lx)[0]["id"]).out)
+    (supervisor,) = supervisors(process.pid)
+    process.kill()
+    process.wait()
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: runs(lx)[1]["reason"])  # it says that nothing is at work on it
+    assert runs(lx)[0]["status"] == "RUNNING"
+    done = lx("stop", runs(lx)[0]["sweep"])
+    assert "2 runs ended" in done.out, done
+    assert [run["status"] for run in runs(lx)] == ["CANCELLED", "CANCELLED"]
+    assert f"lx stop by {os.environ.get('USER') or 'root'}" in runs(lx)[0]["reason"]
+    assert connect().containers(all=True, filters={"name": runs(lx)[0]["id"].split("-", 2)[2]}) == []
+
+
 def _starts(project):
     try:
         return len((project / "starts").read_text().split())

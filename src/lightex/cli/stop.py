@@ -19,7 +19,10 @@ _LOOK = 0.1  # seconds between two looks
 @click.option("--kill", is_flag=True, help="Do not wait for their grace.")
 @click.pass_obj
 def command(root: str | None, which: tuple[str, ...], kill: bool) -> None:
-    """End runs, or whole sweeps: each gets SIGTERM and its grace; what has not started is cancelled."""
+    """End runs, or whole sweeps: each gets SIGTERM and its grace; what has not started is cancelled.
+
+    What goes on though its lx was killed is ended too.
+    """
     folder = Root.locate(root)
     sweeps, runs = _meant(folder, which)
     singles: dict[str, list[RunDir]] = {}
@@ -37,10 +40,15 @@ def command(root: str | None, which: tuple[str, ...], kill: bool) -> None:
     waiting = [run for some in singles.values() for run in some]
     waiting += [run for sweep in at_work for run in sweep.runs() if _open(run)]
     reason = f"lx stop by {user()}"
-    for sweep in at_work:
-        sweep.stop(None, reason, kill)
-    for sweep_id, some in singles.items():
-        folder.sweep(sweep_id).stop([run.id for run in some], reason, kill)
+    wanted: list[tuple[SweepDir, list[str] | None]] = [(sweep, None) for sweep in at_work]
+    wanted += [(folder.sweep(sweep_id), [run.id for run in some]) for sweep_id, some in singles.items()]
+    for sweep, ids in wanted:
+        if sweep.supervised:
+            sweep.stop(ids, reason, kill)
+        else:
+            from lightex.supervision import end_unwatched  # it loads engines
+
+            end_unwatched(sweep, ids, reason, kill)
     while any(map(_open, waiting)) or any(sweep.supervised for sweep in at_work):
         time.sleep(_LOOK)
     count = len(waiting)
