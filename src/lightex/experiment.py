@@ -15,6 +15,7 @@ from lightex.core.journal import jsonable
 from lightex.core.root import Root
 from lightex.core.rundir import SUCCEEDED, RunDir
 from lightex.core.taxonomy import Build, Experiment, Logger, Resources
+from lightex.jobs import load_engine
 from lightex.namedconf.check import from_tree
 from lightex.namedconf.fingerprint import fingerprint
 from lightex.namedconf.layers import Source
@@ -26,7 +27,6 @@ from lightex.namedconf.space import plain
 from lightex.namedconf.sweep import Sweep
 from lightex.namedconf.template import render, render_text
 from lightex.namedconf.tree import to_tree
-from lightex.supervision import load_engine
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SECRET = re.compile(r"(?i).*(_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)")

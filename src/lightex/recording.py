@@ -14,9 +14,10 @@ from lightex.core.root import Root, SweepDir, run_id
 from lightex.core.rundir import QUEUED, RunDir
 from lightex.dispatcher.job import Job
 from lightex.experiment import Plan, Planned, dependencies
+from lightex.jobs import load_engine, make_job
 from lightex.namedconf.search import Search
 from lightex.storage import snapshot
-from lightex.supervision import Work, load_engine, make_job
+from lightex.supervision import Work
 
 
 def record(

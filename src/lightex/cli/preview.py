@@ -12,7 +12,7 @@ from lightex.core.taxonomy import Resources
 from lightex.core.units import format_size, parse_size
 from lightex.dispatcher.board import Board
 from lightex.dispatcher.book import Entry
-from lightex.supervision import load_engine
+from lightex.jobs import load_engine
 
 if TYPE_CHECKING:
     from lightex.experiment import Plan

@@ -11,7 +11,8 @@ from lightex.core.root import Root
 from lightex.core.rundir import ENDED, LOST, SUCCEEDED, RunDir
 from lightex.core.summary import status_of
 from lightex.dispatcher.queue import Rules
-from lightex.supervision import changes_for, reopen
+from lightex.jobs import changes_for
+from lightex.supervision import reopen
 
 
 @click.command()

@@ -13,8 +13,9 @@ from lightex.core.naming import label
 from lightex.core.root import Root, SweepDir
 from lightex.dispatcher.queue import Rules
 from lightex.experiment import succeeded_before
+from lightex.jobs import load_engine
 from lightex.recording import record
-from lightex.supervision import Work, load_engine
+from lightex.supervision import Work
 
 
 @click.command()

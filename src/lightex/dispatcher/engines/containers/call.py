@@ -136,19 +136,7 @@ def make_call(
     memory = parse_size(needs.memory or 0)
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     shared = parse_size(needs.shared_memory or 0) or (memory or machine) // 2
-    own = {
-        "HOME": "/tmp",  # noqa: S108  the one folder that every image lets every user write to
-        "USER": user(),
-        "LOGNAME": user(),
-        "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": str(max(1, math.ceil(needs.cpus))),
-        "TINI_KILL_PROCESS_GROUP": "1",  # its init passes SIGTERM on to all, as the process engine does (tini(1))
-    }
-    if not gpus:  # an image may ask for all of them by itself, and a daemon may grant it
-        own |= {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
-    env = {**own, **job.env}
-    if container.mount_lightex:
-        env["PYTHONPATH"] = ":".join(filter(None, (LIBRARY, job.env.get("PYTHONPATH", path))))
+    env = _environment(job, container, gpus, path)
     return Call(
         name=name_of(job),
         image=image,
@@ -173,6 +161,23 @@ def make_call(
         output=str(job.run.output_file),
         options=container.options,
     )
+
+
+def _environment(job: Job, container: Container, gpus: Sequence[str] | int, path: str | None) -> dict[str, str]:
+    own = {
+        "HOME": "/tmp",  # noqa: S108  the one folder that every image lets every user write to
+        "USER": user(),
+        "LOGNAME": user(),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(max(1, math.ceil(job.resources.cpus))),
+        "TINI_KILL_PROCESS_GROUP": "1",  # its init passes SIGTERM on to all, as the process engine does (tini(1))
+    }
+    if not gpus:  # an image may ask for all of them by itself, and a daemon may grant it
+        own |= {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
+    env = {**own, **job.env}
+    if container.mount_lightex:
+        env["PYTHONPATH"] = ":".join(filter(None, (LIBRARY, job.env.get("PYTHONPATH", path))))
+    return env
 
 
 def of(job: Job) -> Container:
