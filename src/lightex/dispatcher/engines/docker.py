@@ -108,8 +108,7 @@ class DockerEngine(Engine):
             raise call.no_container(experiment.name)
         options.check(container.options)
         check_image(container.image, project)
-        call.extra_mounts(container, project)
-        call.check_dirs(experiment, project)
+        call.check_places(experiment, container, project)
 
     def prepare(self, experiments: Iterable[Experiment[Any]], project: Path, tell: Callable[[str], None]) -> None:
         """Pull or build the images of experiments."""
@@ -374,11 +373,11 @@ def _check_names(container: Container) -> None:
 
 
 def _seconds(began: str, ended: str) -> float | None:
-    """How long it ran, by the daemon's clock."""
+    """How long it ran, by the daemon's clock; None: shorter than it takes the daemon to write down that it began."""
     try:
         first, last = (datetime.fromisoformat(text[:19]) for text in (began, ended))
         fraction = float(f"0{ended[19:-1]}") - float(f"0{began[19:-1]}")  # nanoseconds, which Python does not read
-        return round((last - first).total_seconds() + fraction, 3)
+        return max(0.0, round((last - first).total_seconds() + fraction, 3)) or None
     except ValueError:
         return None
 

@@ -82,8 +82,7 @@ class SwarmEngine(Engine):
         if container.keep:
             raise ConfigError("container.keep is for one machine: a swarm takes its containers away with their job")
         check_image(container.image, project)
-        call.extra_mounts(container, project)
-        call.check_dirs(experiment, project)
+        call.check_places(experiment, container, project)
 
     def prepare(self, experiments: Iterable[Experiment[Any]], project: Path, tell: Callable[[str], None]) -> None:
         """Build images, and push them where nodes can pull them."""

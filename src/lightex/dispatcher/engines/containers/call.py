@@ -236,12 +236,13 @@ def extra_mounts(container: Container, project: Path) -> list[Mount]:
     return found
 
 
-def check_dirs(experiment: Experiment[Any], project: Path) -> None:
-    """Look whether the working directory and the named folders of an experiment are there to be mounted.
+def check_places(experiment: Experiment[Any], container: Container, project: Path) -> None:
+    """Look whether what an experiment has mounted is there: working directory, named folders, further mounts.
 
     Raises:
         ConfigError: one is not.
     """
+    extra_mounts(container, project)
     cwd = (project / (experiment.cwd or "")).absolute()
     if not cwd.is_dir():
         raise ConfigError(f"cwd: {cwd} is not a folder", f"make it: mkdir -p {shlex.quote(str(cwd))}")
