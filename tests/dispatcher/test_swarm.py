@@ -66,7 +66,9 @@ class TestSwarmEngine(EngineContract):
         finally:
             swarm.bring_back(worker)
         lost = next(event for event in one.run.events() if event["state"] == "LOST")
-        assert (lost["cause"], lost["reason"]) == ("lost", f"node {worker.name} is down")
+        assert lost["cause"] == "lost"
+        # Now and then the swarm itself takes the task from the node, before it calls the node down.
+        assert lost["reason"].startswith((f"node {worker.name} is down", f"node {worker.name} may not go on"))
         assert one.run.output_file.read_text().endswith("--- attempt 2 ---\n2\n")
 
 

@@ -121,14 +121,12 @@ run.finish()
 
 
 def test_a_run_removed_under_the_feeder_is_no_trouble(program):
-    import shutil
-
     process = program.start(code(program, 1_000_000, 0.001))
     until(lambda: program.run and len(program.values()) > 5)
     feeder = program.feeder()
     process.kill()
     process.wait()
-    shutil.rmtree(program.run.path)
+    program.run.remove()
     until(lambda: not os.path.exists(f"/proc/{feeder}"), what="the feeder's end")
     (log,) = program.folder.glob("cache/feeders/*/log")
     assert "Traceback" not in log.read_text()

@@ -31,7 +31,7 @@ def command(root: str | None, which: tuple[str, ...], yes: bool) -> None:
     if not yes:
         click.confirm(f"Remove {len(runs)} run{'s' * (len(runs) != 1)} ({names}) for good?", abort=True)
     for run in runs:
-        shutil.rmtree(run.path)
+        run.remove()
     for sweep in folder.sweeps():
         if not sweep.supervised and not sweep.runs():
             shutil.rmtree(sweep.path)

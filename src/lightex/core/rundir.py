@@ -138,6 +138,19 @@ class RunDir:
         made.identity, made.config = {"format": FORMAT, **identity}, dict(config)
         return made
 
+    def remove(self) -> None:
+        """Take it away with all that it kept. It goes at once: nobody who still writes by its name can bring it back.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        gone = self.path.with_name(f".{self.path.name}.part")
+        try:
+            self.path.rename(gone)
+            shutil.rmtree(gone)
+        except OSError as error:
+            raise StorageError(f"cannot remove {self.path}: {error.strerror}") from error
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What run.json says; it never changes.

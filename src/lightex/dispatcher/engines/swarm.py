@@ -30,6 +30,7 @@ _LOOK = 0.5  # seconds between two looks; each asks for all services, all tasks 
 _LOOK_EACH = 0.002  # seconds more for each job that is watched: the answers are as long as there are jobs
 _AGAIN = 0.5  # seconds between two tries to reach a manager that is away
 _AT_ONCE = 4  # services that are made or removed at once
+_TAKEN_AWAY = "task rejected by constraint enforcer"  # moby/swarmkit: of a task that was placed, perhaps running
 _WAITING = frozenset({"new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting"})
 
 
@@ -244,6 +245,8 @@ class SwarmEngine(Engine):
             return JobState(LOST, "lost", f"node {name} is down", process=mark)
         if state == "running":
             return JobState(RUNNING, process=mark)
+        if state == "rejected" and status.get("Message") == _TAKEN_AWAY:
+            return JobState(LOST, "lost", f"node {name} may not go on with it: {said}", process=mark)
         if state == "rejected":
             return JobState(FAILED, "launch", f"node {name} refused it: {said}")
         if state == "orphaned":
