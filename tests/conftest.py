@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -11,13 +12,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lightex.cli import main
 from lightex.core.rundir import RunDir
 from tests.services import docker as services
+from tests.services import s3 as s3_service
+
+if TYPE_CHECKING:
+    from tests.services.kubernetes import Cluster, Kubelet
 
 pytest.register_assert_rewrite("lightex.testing")
 
@@ -146,6 +151,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what was started there."""
     if not hasattr(config, "workerinput") and (folder := os.environ.pop(_SHARED, None)):
+        s3_service.end_shared(Path(folder))
         services.end_shared(Path(folder))
 
 
@@ -184,3 +190,60 @@ def swarm(_swarm: services.Swarm, monkeypatch: pytest.MonkeyPatch) -> services.S
     """A swarm of two nodes; DOCKER_HOST names its manager."""
     monkeypatch.setenv("DOCKER_HOST", _swarm.manager.socket)
     return _swarm
+
+
+@pytest.fixture
+def _make_cluster(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[Kubelet | None], Cluster]]:
+    missing = [name for name in ("kubernetes", "kubernetes_validate") if importlib.util.find_spec(name) is None]
+    if missing:
+        services.skip_or_fail("kubernetes", f"not installed: {', '.join(missing)}")
+    from tests.services.kubernetes import Cluster
+
+    made: list[Cluster] = []
+
+    def make(kubelet: Kubelet | None) -> Cluster:
+        made.append(Cluster(tmp_path_factory.mktemp("cluster"), kubelet))
+        path = str(made[-1].kubeconfig)
+        monkeypatch.setenv("KUBECONFIG", path)
+        # the client reads the variable when it is imported, which other tests may have done
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", path)
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def cluster(_make_cluster: Callable[[Kubelet | None], Cluster]) -> Cluster:
+    """A Kubernetes cluster whose pods do what the test says; KUBECONFIG names it."""
+    return _make_cluster(None)
+
+
+@pytest.fixture
+def docker_cluster(_make_cluster: Callable[[Kubelet | None], Cluster], docker: str) -> Cluster:
+    """A Kubernetes cluster whose pods are containers of a docker daemon; KUBECONFIG names it."""
+    from tests.services.kubernetes import DockerKubelet
+
+    return _make_cluster(DockerKubelet(docker))
+
+
+@pytest.fixture(scope="session")
+def _s3() -> str:
+    if reason := s3_service.lacks():
+        services.skip_or_fail("s3", reason)
+    return s3_service.shared(Path(os.environ[_SHARED]))
+
+
+@pytest.fixture
+def s3(_s3: str, monkeypatch: pytest.MonkeyPatch) -> s3_service.S3:
+    """A fresh bucket of a real S3 service, with the credentials for it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    given = {"ACCESS_KEY_ID": s3_service.ACCESS, "SECRET_ACCESS_KEY": s3_service.SECRET, "EC2_METADATA_DISABLED": "true",
+             "CONFIG_FILE": "/nowhere", "SHARED_CREDENTIALS_FILE": "/nowhere"}  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    return s3_service.fresh(_s3)

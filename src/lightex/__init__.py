@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightex.api import Handle, Submission, run, submit
     from lightex.core.errors import ConfigError, LightexError
-    from lightex.core.taxonomy import Build, Container, Duration, Experiment, Logger, Resources, Size, Storage
+    from lightex.core.taxonomy import Build, Container, Duration, Experiment, Logger, Resources, Size, Storage, Store
     from lightex.mulogger.models import load_model
     from lightex.mulogger.reading import LoggedRun, read_run
     from lightex.mulogger.run import Run
@@ -26,7 +26,17 @@ __version__ = "0.1.0"
 _HOME = {
     "lightex.api": ("Handle", "Submission", "run", "submit"),
     "lightex.core.errors": ("ConfigError", "LightexError"),
-    "lightex.core.taxonomy": ("Build", "Container", "Duration", "Experiment", "Logger", "Resources", "Size", "Storage"),
+    "lightex.core.taxonomy": (
+        "Build",
+        "Container",
+        "Duration",
+        "Experiment",
+        "Logger",
+        "Resources",
+        "Size",
+        "Storage",
+        "Store",
+    ),
     "lightex.mulogger.reading": ("LoggedRun", "read_run"),
     "lightex.mulogger.run": ("Run",),
     "lightex.mulogger.models": ("load_model",),
@@ -53,6 +63,7 @@ __all__ = [
     "Run",
     "Size",
     "Storage",
+    "Store",
     "Submission",
     "choice",
     "grid",

@@ -15,6 +15,7 @@ from lightex.core.journal import jsonable
 from lightex.core.root import Root
 from lightex.core.rundir import SUCCEEDED, RunDir
 from lightex.core.taxonomy import Build, Experiment, Logger, Resources
+from lightex.dispatcher.engine import Engine
 from lightex.jobs import load_engine
 from lightex.namedconf.check import from_tree
 from lightex.namedconf.fingerprint import fingerprint
@@ -193,10 +194,10 @@ def planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) -
     if (config.command is None) == (config.target is None):
         found = "neither" if config.command is None else "both"
         raise ConfigError(f"{config.name}: an experiment has a command or a target, this one has {found}")
-    folders = {name: str(path) for name, path in config.storage.folders(project).items()}
+    engine: type[Engine] = plugins.load(plugins.ENGINES, config.engine)
     context = {
         "hp": config.hp,
-        "dirs": folders,
+        "dirs": dict(engine.folders(config.storage, project)),
         "name": config.name,
         "resources": config.resources,
         "tags": config.tags,
@@ -206,7 +207,7 @@ def planned(config: Experiment[Any], varied: Mapping[str, Any], project: Path) -
         if not command:
             raise ConfigError(f"{config.name}: the command is empty: {config.command!r}")
     else:
-        command = [plugins.load(plugins.ENGINES, config.engine).python, "-m", "lightex.target", str(config.target)]
+        command = [engine.python, "-m", "lightex.target", str(config.target)]
     for name in config.env:
         _refuse_secret(f"env.{name}", name)
     if config.container and isinstance(config.container.image, Build):
@@ -252,8 +253,10 @@ def _check_possible(plan: Plan) -> None:
     for logger in {repr(each): each for item in plan.experiments for each in item.config.loggers}.values():
         _check_logger(logger)
     engine = load_engine(plan.engine)
-    places = {repr((item.config.container, item.config.storage)): item.config for item in plan.experiments}
-    for config in places.values():
+    looked_at = ("container", "storage", "resources", "engine_options", "cwd")
+    distinct = {repr([getattr(item.config, name) for name in looked_at]): item.config for item in plan.experiments}
+    for config in distinct.values():
+        _check_engine(engine, config)
         engine.check(config, plan.project)
     capacity = engine.capacity()
     needs: dict[Resources, Planned] = {item.config.resources: item for item in plan.experiments}
@@ -264,6 +267,28 @@ def _check_possible(plan: Plan) -> None:
                 f"given: {resources}",
                 "lower resources.*, or run it elsewhere (-e ENGINE)",
             )
+
+
+def _check_engine(engine: Engine, config: Experiment[Any]) -> None:
+    """What an engine need not look for itself."""
+    known = plugins.names(plugins.ENGINES)
+    for name in config.engine_options:
+        if name not in known:
+            raise ConfigError(
+                f"engine_options: there is no engine '{name}'.{did_you_mean(name, known)}", f"valid: {', '.join(known)}"
+            )
+    if config.resources.nodes > 1 and not engine.several_nodes:
+        raise ConfigError(
+            f"{config.name} wants {config.resources.nodes} nodes, and the engine {config.engine} runs a command on one",
+            f"run it on one of these: {', '.join(filter(_has_several_nodes, known)) or 'none is installed'}",
+        )
+
+
+def _has_several_nodes(engine: str) -> bool:
+    try:
+        return bool(plugins.load(plugins.ENGINES, engine).several_nodes)
+    except NotFoundError:  # its package is not installed
+        return False
 
 
 def _check_logger(logger: str | Logger) -> None:

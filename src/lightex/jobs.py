@@ -10,7 +10,7 @@ from typing import Any
 from lightex.core import plugins
 from lightex.core.errors import ConfigError
 from lightex.core.rundir import RunDir
-from lightex.core.taxonomy import Build, Container, Experiment, Resources, Storage
+from lightex.core.taxonomy import Build, Container, Experiment, Resources, Storage, Store
 from lightex.dispatcher.engine import Engine
 from lightex.dispatcher.job import Job
 from lightex.namedconf.export import environment
@@ -92,8 +92,9 @@ def make_job(run: RunDir, attempt: int, code: str | None, *, retried: Mapping[st
         env=env,
         cwd=Path(identity["cwd"]),
         project=project,
-        dirs=Storage(**(config.get("storage") or {})).folders(project),
+        storage=_storage(config.get("storage")),
         container=_container(config.get("container")),
+        options=(config.get("engine_options") or {}).get(str(identity.get("engine")), {}),
         inherit=_inherited(config),
         after=after,
         retried=retried or {},
@@ -109,6 +110,19 @@ def _container(tree: Mapping[str, Any] | None) -> Container | None:
         return None
     image = tree["image"]
     return Container(**{**tree, "image": Build(**image) if isinstance(image, Mapping) else image})
+
+
+def _storage(tree: Mapping[str, Any] | None) -> Storage:
+    """The storage of a config that was written down."""
+    if tree is None:
+        return Storage()
+    dirs = {name: _store(given) for name, given in (tree.get("dirs") or {}).items()}
+    remote = tree.get("remote")
+    return Storage(**{**tree, "dirs": dirs, "remote": None if remote is None else _store(remote)})
+
+
+def _store(given: str | Mapping[str, Any]) -> str | Store:
+    return given if isinstance(given, str) else Store(**given)
 
 
 def _inherited(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def record(
         plan: what.
         root: where.
         command_line: recorded with it.
-        tell: is given lines of what its engine does first to get ready (see `Engine.prepare`).
+        tell: is given lines of what its engine does first to get ready (see `Engine.stage` and `Engine.prepare`).
 
     Raises:
         ConfigError: what a run depends on does not exist.
@@ -37,7 +37,9 @@ def record(
         StorageError: the folder cannot be written; what was written is removed.
     """
     earlier = dependencies(plan, root)
-    load_engine(plan.engine).prepare([item.config for item in plan.experiments], plan.project, tell)
+    engine = load_engine(plan.engine)
+    engine.stage([item.config.storage for item in plan.experiments], plan.project, tell)
+    engine.prepare([item.config for item in plan.experiments], plan.project, tell)
     sweep = root.new_sweep(about(plan, command_line))
     names = {item.config.name for item in plan.experiments}
     jobs: list[Job] = []

@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from lightex.core.liveness import host
 from lightex.core.root import SweepDir
 from lightex.core.rundir import CANCELLED, ENDED, LOST, QUEUED, RUNNING, SUBMITTED, SUCCEEDED, RunDir
 from lightex.dispatcher.death import certify
-from lightex.dispatcher.engine import JobState
+from lightex.dispatcher.engine import Engine, JobState
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.keeper import Ledger
 from lightex.dispatcher.queue import Queue, Rules, Watcher
@@ -85,6 +86,16 @@ def reopen(
         else:
             work.left[found] += 1
     return work
+
+
+def stage_again(sweep: SweepDir, work: Work, tell: Callable[[str], None]) -> None:
+    """Bring what the jobs of a sweep that goes on have elsewhere, see `Engine.stage`.
+
+    Raises:
+        LightexError: it cannot be brought.
+    """
+    project = Path(str(sweep.about.get("project")))
+    load_engine(str(sweep.about["engine"])).stage([job.storage for job in work.jobs], project, tell)
 
 
 class _Reopening:
@@ -192,17 +203,18 @@ def supervise(sweep: SweepDir, work: Work, rules: Rules, watch: Watcher) -> tupl
     """
     name = str(sweep.about["engine"])
     engine = load_engine(name)
+    collecting = _Collecting(engine)
     queue = Queue(
         work.jobs,
         engine,
         name,
         rules=rules,
-        watch=_requests(sweep, _feeding(watch)),
+        watch=_requests(sweep, _feeding(collecting.watch(watch))),
         adopted=work.adopted,
         ending=Ledger(sweep.ledger).ending if engine.children else None,
         paused=lambda: sweep.paused,
     )
-    with _stopping(queue.stop):
+    with _stopping(queue.stop), collecting:
         try:
             ended = queue.run()
         finally:
@@ -289,6 +301,41 @@ def _feeding(watch: Watcher) -> Watcher:
         watch(queue, job, state)
 
     return wrapped
+
+
+class _Collecting:
+    """Brings back what ended jobs have written to folders that are kept elsewhere, one job after the other."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._jobs: ThreadPoolExecutor | None = None
+        self._collected: list[Future[None]] = []
+
+    def watch(self, watch: Watcher) -> Watcher:
+        """A watcher that has it done beside."""
+
+        def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
+            if job and state and state.state in ENDED and job.storage.dirs:
+                self._jobs = self._jobs or ThreadPoolExecutor(1)
+                self._collected.append(self._jobs.submit(self._engine.collect, job, lambda _: None))
+            watch(queue, job, state)
+
+        return wrapped
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait until all is brought back.
+
+        Raises:
+            LightexError: something could not be; the runs have ended all the same.
+        """
+        if self._jobs:
+            self._jobs.shutdown(wait=True)
+        errors = [error for each in self._collected if (error := each.exception())]
+        if errors and kind is None:
+            raise errors[-1]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 
 from lightex.core.errors import ConfigError
 from lightex.core.rundir import ENDED, FAILED, LOST, SUCCEEDED
-from lightex.core.taxonomy import Container, Experiment, Resources
+from lightex.core.taxonomy import Container, Experiment, Resources, Storage
 from lightex.dispatcher.engines.containers import call
 from lightex.dispatcher.engines.containers.daemon import connect
 from lightex.dispatcher.engines.docker import DockerEngine
@@ -129,12 +129,13 @@ class TestDockerEngine(EngineContract):
         for folder in (data, extra):
             folder.mkdir()
             (folder / "file").write_text(folder.name)
-        one = job('cat "$1/file" "$2/file" /in/file; echo x >/in/file || echo read-only', dirs={})
+        one = job('cat "$1/file" "$2/file" /in/file; echo x >/in/file || echo read-only')
         link = one.cwd / "link"  # inside the project, and leads out of it
         linked.mkdir()
         (linked / "file").write_text(" linked ")
         link.symlink_to(linked)
-        one = job(["sh", "-c", one.command[2], "sh", str(data), str(link)], 1, dirs={"data": data, "link": link},
+        one = job(["sh", "-c", one.command[2], "sh", str(data), str(link)], 1,
+                  storage=Storage(dirs={"data": str(data), "link": str(link)}),
                   container=Container(BASE, mounts={str(extra): "/in:ro"}))  # fmt: skip
         text = "\n".join(self.output(engine, one))
         assert "da ta linked " + 'a"b,c' in text

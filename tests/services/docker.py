@@ -56,6 +56,8 @@ _PROGRAMS = [
     "chmod",
     "chown",
     "dd",
+    "mkfifo",
+    "tee",
 ]
 _LEFT_OUT = {"test", "idlelib", "lib2to3", "ensurepip", "tkinter", "pydoc_data", "__pycache__", "EXTERNALLY-MANAGED"}
 _LIBRARIES = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lightex.cli.options import queue_options
-from lightex.cli.work import carry_out
+from lightex.cli.work import carry_out, stage_again
 from lightex.core.root import Root, SweepDir
 from lightex.core.rundir import FAILED, LOST, SUCCEEDED
 from lightex.dispatcher.queue import Rules
@@ -48,6 +48,7 @@ def command(
     choose = not failed and numbers is None
     trials = trials_left(found) if choose else 0  # first: lxconfig may not be valid any more
     work = reopen(found, again)
+    stage_again(found, work)
     found.paused = False
     succeeded, pruned = work.left[SUCCEEDED], work.left[PRUNED]
     others = work.left.total() - succeeded - pruned

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lightex.cli.options import queue_options
-from lightex.cli.work import carry_out
+from lightex.cli.work import carry_out, stage_again
 from lightex.core.errors import LightexError
 from lightex.core.root import Root
 from lightex.core.rundir import ENDED, LOST, SUCCEEDED, RunDir
@@ -84,5 +84,6 @@ def _retry(
         return 0
     numbers = {number for number, run in enumerate(sweep.runs()) if run.id in ids}
     work = reopen(sweep, lambda number, _: number in numbers, changes, pruned_too=True)
+    stage_again(sweep, work)
     jobs, max_failures, detach, sync_wait = how
     return carry_out(sweep, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach, choose=False)  # type: ignore[arg-type]

@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import click
 
+from lightex import supervision
 from lightex.cli.loggers import settle
 from lightex.cli.output import print_error
 from lightex.cli.progress import Progress
+from lightex.cli.telling import Telling
 from lightex.core.errors import LightexError
 from lightex.core.root import SweepDir
 from lightex.core.rundir import SUCCEEDED
@@ -62,6 +64,20 @@ def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, de
     click.echo(f"{name}  {sweep.id}  {count} experiment{'s' * (count != 1)}, detached from this terminal")
     click.echo(f"Next: lx attach {sweep.id} · lx stop {sweep.id} · lx ls {sweep.id}")
     return 0
+
+
+def stage_again(sweep: SweepDir, work: Work) -> None:
+    """Bring what the jobs of a sweep that goes on have elsewhere, and say so.
+
+    Raises:
+        LightexError: it cannot be brought; the sweep is left as it is.
+    """
+    try:
+        with Telling() as tell:
+            supervision.stage_again(sweep, work, tell)
+    except LightexError:
+        sweep.release()
+        raise
 
 
 def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float, choose: bool) -> int:

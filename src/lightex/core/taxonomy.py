@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 from lightex.core.errors import ConfigError, did_you_mean
@@ -34,6 +33,8 @@ class Resources:
             `gpus` is 0.
         shared_memory: bytes or "8GiB" that /dev/shm of a container may hold; None: half of its memory, as Linux has it.
         node_labels: "NAME=VALUE" of what a node must be labelled with, on engines that run on several.
+        nodes: on how many nodes the command runs at once, each with all of the above (docs/kubernetes.md); they find
+            each other by MASTER_ADDR, MASTER_PORT, WORLD_SIZE and NODE_RANK.
     """
 
     cpus: float = 1.0
@@ -42,11 +43,14 @@ class Resources:
     gpu_memory: Size | None = None
     shared_memory: Size | None = None
     node_labels: tuple[str, ...] = ()
+    nodes: int = 1
 
     def __post_init__(self) -> None:
         for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
             if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
                 raise ConfigError(f"resources.{name} must be 0 or more, got {value!r}")
+        if isinstance(self.nodes, int) and self.nodes < 1:
+            raise ConfigError(f"resources.nodes must be 1 or more, got {self.nodes!r}")
         object.__setattr__(self, "node_labels", tuple(self.node_labels))  # what was written down comes back as a list
 
     @property
@@ -114,18 +118,39 @@ class Logger:
 
 
 @dataclass(frozen=True)
-class Storage:
-    """Named folders that the command template knows as `{{ dirs.NAME }}`.
+class Store:
+    """A place that a folder is kept in; its bare URL stands for it where nothing else is to be said.
 
     Attributes:
-        dirs: name to path, which may begin with ~; a relative path is taken from the folder of the config.
+        url: a path, which may begin with ~ and is taken from the folder of the config; "nfs://SERVER/EXPORT/DIR";
+            "s3://BUCKET/PREFIX"; "pvc://CLAIM/DIR", a persistent volume claim of Kubernetes.
+        path: where this machine sees the folder of an nfs or pvc URL; nfs: found by itself where it is mounted.
+        endpoint: of an S3 service other than Amazon's, "http://minio.example.com:9000"; default: AWS_ENDPOINT_URL.
+        endpoint_inside: the same, as containers and nodes reach it, where that is otherwise.
+        write: whether what experiments write there is brought back to s3 (into the other kinds they write at once).
     """
 
-    dirs: Mapping[str, str] = field(default_factory=dict)
+    url: str
+    path: str | None = None
+    endpoint: str | None = None
+    endpoint_inside: str | None = None
+    write: bool = False
 
-    def folders(self, project: Path) -> dict[str, Path]:
-        """The folders by name, from the root, for a config in the folder `project`."""
-        return {name: (project / Path(path).expanduser()).absolute() for name, path in self.dirs.items()}
+
+@dataclass(frozen=True)
+class Storage:
+    """Named folders that the command template knows as `{{ dirs.NAME }}`, and how code and runs reach other nodes.
+
+    Attributes:
+        dirs: name to a path, a URL (see Store) or a Store.
+        remote: how nodes reach what is on this machine: the folder of the config and the runs. None: they see the same
+            paths. nfs or pvc: both are below the path where this machine sees it. s3: they are copied to and fro.
+        code_limit: bytes or "1GiB" that the code may have that is copied.
+    """
+
+    dirs: Mapping[str, str | Store] = field(default_factory=dict)
+    remote: str | Store | None = None
+    code_limit: Size = "100MiB"
 
 
 @dataclass(frozen=True)
@@ -143,6 +168,8 @@ class Experiment(Generic[H]):
         container: the image, for engines that run containers.
         loggers: backends that its records are copied to, by name or as Logger(name, options).
         engine: what runs it.
+        engine_options: what engines are told in words of their own, by the engine's name (docs/kubernetes.md):
+            {"kubernetes": {"namespace": "team"}}; those of engines that do not run it do not matter.
         env: environment variables for the command (values are templates too).
         cwd: working directory; relative to the folder of the config (default: that folder).
         timeout: seconds or "2h" after which the run is ended; None: never.
@@ -167,6 +194,7 @@ class Experiment(Generic[H]):
     container: Container | None = None
     loggers: Sequence[str | Logger] = field(default=(), metadata=_WHERE)
     engine: str = field(default="process", metadata=_WHERE)
+    engine_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, metadata=_WHERE)
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     timeout: Duration | None = field(default=None, metadata=_WHERE)

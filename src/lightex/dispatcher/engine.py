@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Protocol
 
 from lightex.core.errors import LightexError
 from lightex.core.rundir import RUNNING
-from lightex.core.taxonomy import Experiment
+from lightex.core.taxonomy import Experiment, Storage
 from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.job import Job
+from lightex.storage import store
 
 
 class LaunchError(LightexError):
@@ -73,16 +74,18 @@ class Finding:
 class Engine(Protocol):
     """Runs jobs. Built by name through the entry-point group `lightex.engines`, with no arguments.
 
-    Subclass it: the last four methods have defaults.
+    Subclass it: the methods from `takes_more` on have defaults.
 
     Attributes:
         python: how a command names Python there.
         children: whether jobs are child processes of the one that submits them, and handles "PID:BORN": then their ends
             are found in the keeper's ledger where a dispatcher was killed.
+        several_nodes: whether it runs one command on several nodes at once (`resources.nodes`).
     """
 
     python: ClassVar[str] = sys.executable
     children: ClassVar[bool] = False
+    several_nodes: ClassVar[bool] = False
 
     def capacity(self) -> Capacity | None:
         """What there is to share out, or None if the engine queues by itself."""
@@ -113,6 +116,42 @@ class Engine(Protocol):
     def close(self) -> None:
         """Nothing more will be asked: let go of what is held, and end what ended jobs have left behind."""
 
+    def takes_more(self, jobs: int) -> bool:  # noqa: ARG002
+        """Whether it takes a further job beside so many; asked only of an engine that queues by itself."""
+        return True
+
+    @classmethod
+    def folders(cls, storage: Storage, project: Path) -> Mapping[str, str]:
+        """Where a command finds its named folders.
+
+        Raises:
+            ConfigError: one is no store, or not to be had there.
+        """
+        return {name: str(path) for name, path in store.folders_here(storage, project).items()}
+
+    def stage(self, storages: Iterable[Storage], project: Path, tell: Callable[[str], None]) -> None:
+        """Bring here what named folders keep elsewhere; `tell` is given lines of long work.
+
+        Raises:
+            LightexError: it cannot be brought.
+        """
+        for place in _staged(storages, project):
+            from lightex.storage import staging
+
+            staging.fetch(place, tell)
+
+    def collect(self, job: Job, tell: Callable[[str], None]) -> None:
+        """Bring back what a job that has ended has written into such folders.
+
+        Raises:
+            LightexError: it cannot be brought back.
+        """
+        for place in _staged([job.storage], job.project or job.cwd):
+            if place.store.write and place.here:
+                from lightex.storage import staging
+
+                staging.send(place, place.here, tell)
+
     def check(self, experiment: Experiment[Any], project: Path) -> None:
         """Look whether an experiment is one for this engine, before anything is written.
 
@@ -134,3 +173,9 @@ class Engine(Protocol):
     def examine(self, experiments: Sequence[Experiment[Any]], project: Path) -> Iterable[Finding]:  # noqa: ARG002
         """Look whether all is ready for some experiments."""
         return [Finding("engine", True, "ready")]
+
+
+def _staged(storages: Iterable[Storage], project: Path) -> list[store.Place]:
+    """The places, each once, that are staged through a cache of this machine."""
+    places = [place for each in storages for place in store.folders(each, project).values()]
+    return list({place.url: place for place in places if place.kind == "s3"}.values())

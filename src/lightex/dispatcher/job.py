@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lightex.core.rundir import RunDir
-from lightex.core.taxonomy import Container, Resources
+from lightex.core.taxonomy import Container, Resources, Storage
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class Job:
         env: environment variables beside those that the engine's processes have anyway.
         cwd: working directory.
         project: the folder of its config, which holds the code.
-        dirs: its named folders.
+        storage: its named folders, and how code and runs reach other nodes.
         container: what it runs in, on engines that run containers.
+        options: what its engine is told in words of its own.
         inherit: variables of this process's environment that it gets wherever it runs; `NAME*` stands for several.
         resources: what it needs while it runs.
         timeout: seconds until it is ended; None: never.
@@ -42,8 +44,9 @@ class Job:
     cwd: Path
     resources: Resources
     project: Path | None = None
-    dirs: Mapping[str, Path] = field(default_factory=dict)
+    storage: Storage = field(default=Storage())
     container: Container | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     inherit: tuple[str, ...] = ()
     timeout: float | None = None
     stall: float | None = None

@@ -193,7 +193,7 @@ class Queue:
             self._end(job, JobState(CANCELLED, "upstream", f"not started: {reason}"))
         until = time.monotonic() + _TICK  # an engine that queues by itself takes all of them: others wait meanwhile
         while not self.paused() and (self.rules.slots is None or len(self.running) < self.rules.slots):
-            if self._stop_reason is not None or (self.leases is None and time.monotonic() > until):
+            if self._stop_reason is not None or (self.leases is None and not self._takes_more(until)):
                 return
             heads = self.backlog.heads()
             if not heads and self.rules.source and (found := self.rules.source.next()):
@@ -206,6 +206,10 @@ class Queue:
                 return
             self.backlog.take(first)
             self._start(first)
+
+    def _takes_more(self, until: float) -> bool:
+        """Whether an engine that queues by itself is given a further job now."""
+        return time.monotonic() < until and self.engine.takes_more(len(self.running))
 
     def _start(self, job: Job) -> None:
         gpus = self.leases.gpus(job) if self.leases else ()

@@ -72,16 +72,16 @@ def take(project: Path, into: Path) -> Snapshot:
     Raises:
         OSError: `into` cannot be written.
     """
-    top = _git(project, "rev-parse", "--show-toplevel")
+    top = git(project, "rev-parse", "--show-toplevel")
     base = Path(top.decode().strip()) if top else project
-    head = _git(project, "rev-parse", "--verify", "-q", "HEAD") if top else None
-    diff = (_git(base, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff") or b"") if head else b""
-    names = _untracked(base) if top else _all_files(project)
+    head = git(project, "rev-parse", "--verify", "-q", "HEAD") if top else None
+    diff = (git(base, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff") or b"") if head else b""
+    names = _untracked(base) if top else all_files(project)
     kept, skipped = _choose(base, names)
     about: dict[str, Any] = {"folder": str(base), "commit": head.decode().strip() if head else None}
     if top:
-        branch = _git(base, "symbolic-ref", "-q", "--short", "HEAD")
-        remote = _git(base, "config", "--get", "remote.origin.url")
+        branch = git(base, "symbolic-ref", "-q", "--short", "HEAD")
+        remote = git(base, "config", "--get", "remote.origin.url")
         about["branch"] = branch.decode().strip() if branch else None
         about["remote"] = re.sub(r"(?<=//)[^/@]*@", "", remote.decode().strip()) if remote else None  # no passwords
     about |= {"changed": bool(diff), "untracked": kept, "not_kept": skipped}
@@ -98,7 +98,7 @@ def take(project: Path, into: Path) -> Snapshot:
     return Snapshot(digest, about["commit"], file)
 
 
-def _git(folder: Path, *arguments: str) -> bytes | None:
+def git(folder: Path, *arguments: str) -> bytes | None:
     """What git prints, or None where there is no git, no repository, or no answer."""
     try:
         done = subprocess.run(
@@ -110,11 +110,13 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
 
 
 def _untracked(top: Path) -> list[str]:
-    listed = _git(top, "ls-files", "--others", "--exclude-standard", "-z") or b""
+    listed = git(top, "ls-files", "--others", "--exclude-standard", "-z") or b""
     return sorted(os.fsdecode(name) for name in listed.split(b"\0") if name)
 
 
-def _all_files(folder: Path) -> list[str]:
+def all_files(folder: Path) -> list[str]:
+    """The files of a folder that are not hidden, nor in folders that hold runs, packages or what was built."""
+
     def walk(at: Path) -> Iterator[str]:
         with os.scandir(at) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -123,7 +125,7 @@ def _all_files(folder: Path) -> list[str]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     is_venv = (path / "pyvenv.cfg").exists()
-                    known = entry.name in _SKIPPED_FOLDERS or is_venv or _holds_runs(path)
+                    known = entry.name in _SKIPPED_FOLDERS or is_venv or holds_runs(path)
                     if not known and not entry.name.endswith(".egg-info"):
                         yield from walk(path)
                 else:
@@ -132,9 +134,14 @@ def _all_files(folder: Path) -> list[str]:
     return list(walk(folder))
 
 
+def is_secret(name: str) -> bool:
+    """Whether a file's name speaks of secrets."""
+    return _SECRETS.fullmatch(name) is not None
+
+
 def _choose(base: Path, names: list[str]) -> tuple[list[str], list[str]]:
     kept, skipped, total = [], [], 0
-    runs = cache(_holds_runs)
+    runs = cache(holds_runs)
     for name in names:
         path = base / name
         if any(runs(base / parent) for parent in PurePath(name).parents):
@@ -143,7 +150,7 @@ def _choose(base: Path, names: list[str]) -> tuple[list[str], list[str]]:
             size = path.lstat().st_size
         except OSError:  # gone since it was listed
             continue
-        if not path.is_file() or _SECRETS.fullmatch(path.name) or size > FILE_LIMIT or total + size > TOTAL_LIMIT:
+        if not path.is_file() or is_secret(path.name) or size > FILE_LIMIT or total + size > TOTAL_LIMIT:
             skipped.append(name)
         else:
             kept.append(name)
@@ -151,7 +158,8 @@ def _choose(base: Path, names: list[str]) -> tuple[list[str], list[str]]:
     return kept, skipped
 
 
-def _holds_runs(folder: Path) -> bool:
+def holds_runs(folder: Path) -> bool:
+    """Whether a folder is the root of runs."""
     return (folder / ".sweeps").is_dir()
 
 

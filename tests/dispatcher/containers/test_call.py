@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightex.core.rundir import RunDir
-from lightex.core.taxonomy import Container, Resources
+from lightex.core.taxonomy import Container, Resources, Storage
 from lightex.dispatcher.engines.containers import call, options, service
 from lightex.dispatcher.engines.containers.call import Mount, mount_flag
 from lightex.dispatcher.job import Job
@@ -43,7 +43,7 @@ def test_a_run_inside_the_project_needs_no_mount_of_its_own(job, tmp_path):
 
 def test_what_lies_outside_is_mounted_where_it_is(job, tmp_path):
     data, before = Path("/data/sets"), Path("/runs/demo/one")
-    made = call.make_call(job(dirs={"data": data}, after=(before,)), "image:1", 0)
+    made = call.make_call(job(storage=Storage(dirs={"data": str(data)}), after=(before,)), "image:1", 0)
     assert made.mounts[1:] == (Mount("/data/sets", "/data/sets"), Mount("/runs/demo/one", "/runs/demo/one", True))
 
 

@@ -20,7 +20,7 @@ from docker.errors import APIError, NotFound
 from lightex.core.errors import ConfigError, LightexError, did_you_mean
 from lightex.core.liveness import birth_mark, host
 from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED, RunDir
-from lightex.core.taxonomy import Container, Experiment
+from lightex.core.taxonomy import Container, Experiment, Storage
 from lightex.core.units import format_size
 from lightex.dispatcher.capacity import Capacity, this_machine
 from lightex.dispatcher.engine import Engine, Finding, JobState
@@ -29,6 +29,7 @@ from lightex.dispatcher.engines.containers.daemon import AwayError, DaemonError,
 from lightex.dispatcher.engines.containers.image import Image
 from lightex.dispatcher.engines.containers.images import Images
 from lightex.dispatcher.engines.containers.images import check as check_image
+from lightex.dispatcher.engines.noted import is_noted
 from lightex.dispatcher.engines.usage import usage
 from lightex.dispatcher.job import Job
 
@@ -100,6 +101,11 @@ class DockerEngine(Engine):
             return this_machine()
         told = daemon.facts()
         return Capacity(float(told["NCPU"]), int(told["MemTotal"]), tuple)
+
+    @classmethod
+    def folders(cls, storage: Storage, project: Path) -> Mapping[str, str]:
+        """See `Engine.folders`; a folder of a file server that is not mounted here is mounted for the container."""
+        return call.folders(storage, project)
 
     def check(self, experiment: Experiment[Any], project: Path) -> None:
         """See `Engine.check`: it has an image, and what is to be mounted is there."""
@@ -307,7 +313,7 @@ class DockerEngine(Engine):
 
     def _remove(self, handle: str) -> None:
         attempt = self._attempts.pop(handle, None)
-        if attempt and not attempt.keep and leftovers.is_noted(attempt.run, attempt.number):
+        if attempt and not attempt.keep and is_noted(attempt.run, attempt.number):
             self._in_background(lambda: leftovers.remove_container(handle))
 
     def _in_background(self, work: Callable[[], None]) -> None:

@@ -15,7 +15,7 @@ from docker.errors import NotFound
 
 from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED, RunDir
-from lightex.core.taxonomy import Build, Experiment
+from lightex.core.taxonomy import Build, Experiment, Storage
 from lightex.core.units import format_size
 from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.engine import Engine, Finding, JobState
@@ -24,7 +24,9 @@ from lightex.dispatcher.engines.containers.daemon import DaemonError, connect, r
 from lightex.dispatcher.engines.containers.image import inspect
 from lightex.dispatcher.engines.containers.images import Images
 from lightex.dispatcher.engines.containers.images import check as check_image
+from lightex.dispatcher.engines.noted import is_noted
 from lightex.dispatcher.job import Job
+from lightex.storage import store
 
 _LOOK = 0.5  # seconds between two looks; each asks for all services, all tasks and all nodes at once
 _LOOK_EACH = 0.002  # seconds more for each job that is watched: the answers are as long as there are jobs
@@ -74,6 +76,11 @@ class SwarmEngine(Engine):
         """None: the swarm queues by itself."""
         return None
 
+    @classmethod
+    def folders(cls, storage: Storage, project: Path) -> Mapping[str, str]:
+        """See `Engine.folders`; a folder of a file server that is not mounted here is mounted for the container."""
+        return call.folders(storage, project)
+
     def check(self, experiment: Experiment[Any], project: Path) -> None:
         """See `Engine.check`: it has an image and options that a swarm knows, and what is to be mounted is there."""
         container = experiment.container
@@ -82,6 +89,12 @@ class SwarmEngine(Engine):
         service.check(container.options)
         if container.keep:
             raise ConfigError("container.keep is for one machine: a swarm takes its containers away with their job")
+        for name, place in store.folders(experiment.storage, project).items():
+            if place.kind == "s3":
+                raise ConfigError(
+                    f"storage.dirs.{name}: {place.url} would be staged on this machine, which other nodes do not see",
+                    "keep it on a file server (nfs://SERVER/FOLDER), which nodes mount",
+                )
         check_image(container.image, project)
         call.check_places(experiment, container, project)
 
@@ -275,7 +288,7 @@ class SwarmEngine(Engine):
     def _remove(self, handle: str) -> None:
         of = self._runs.pop(handle, None)
         self._cancelled.discard(handle)
-        if of is None or leftovers.is_noted(*of):
+        if of is None or is_noted(*of):
             self._in_background(lambda: leftovers.remove_service(handle))
 
     def _in_background(self, work: Callable[[], T]) -> Future[T]:

@@ -16,10 +16,14 @@ from typing import Any
 
 from lightex.core.errors import ConfigError
 from lightex.core.liveness import user
-from lightex.core.taxonomy import Container, Experiment
+from lightex.core.taxonomy import Container, Experiment, Resources, Storage
 from lightex.core.units import parse_size
 from lightex.dispatcher.engines.containers import options
 from lightex.dispatcher.job import Job
+from lightex.storage import store
+
+DIRS = "/lx/dirs"
+"""Where named folders are that this machine does not see."""
 
 LIBRARY = "/lx/lib"
 """Where LightEx is mounted, if it is."""
@@ -42,13 +46,13 @@ _WRITES = (
 
 @dataclass(frozen=True)
 class Mount:
-    """What is seen inside: a folder or file of this machine, or a volume of docker's.
+    """What is seen inside: a folder or file of this machine, a volume of docker's, or a folder of a file server.
 
     Attributes:
-        source: its path, or the name of the volume.
+        source: its path, the name of the volume, or SERVER:FOLDER.
         target: the path inside.
         read_only: whether it cannot be written to.
-        kind: "bind" or "volume".
+        kind: "bind", "volume" or "nfs".
     """
 
     source: str
@@ -58,7 +62,21 @@ class Mount:
 
     def as_api(self) -> dict[str, Any]:
         """As the API has it."""
-        return {"Type": self.kind, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only}
+        if self.kind != "nfs":
+            return {"Type": self.kind, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only}
+        driver = {"Name": "local", "Options": self.driver_options()}
+        mount = {"Type": "volume", "Target": self.target, "ReadOnly": self.read_only}
+        return mount | {"VolumeOptions": {"DriverConfig": driver}}
+
+    def driver_options(self) -> dict[str, str]:
+        """What docker's own driver mounts a folder of a file server by (as mount(8) takes it)."""
+        server, _, folder = self.source.partition(":/")
+        host, _, port = server.partition(":")
+        return {
+            "type": "nfs",
+            "o": f"addr={host},nfsvers=4" + (f",port={port}" if port else ""),
+            "device": f":/{folder}",
+        }
 
 
 @dataclass(frozen=True)
@@ -134,9 +152,7 @@ def make_call(
     container = of(job)
     needs = job.resources
     memory = parse_size(needs.memory or 0)
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    shared = parse_size(needs.shared_memory or 0) or (memory or machine) // 2
-    env = _environment(job, container, gpus, path)
+    env = environment(job, gpus, path)
     return Call(
         name=name_of(job),
         image=image,
@@ -151,7 +167,7 @@ def make_call(
         network=container.network,
         cpus=needs.cpus,
         memory=memory,
-        shared_memory=shared,
+        shared_memory=shared_memory(needs),
         gpus=gpus,
         labels={
             "lightex.run": str(job.run.path),
@@ -163,7 +179,14 @@ def make_call(
     )
 
 
-def _environment(job: Job, container: Container, gpus: Sequence[str] | int, path: str | None) -> dict[str, str]:
+def shared_memory(needs: Resources) -> int:
+    """Bytes that /dev/shm may hold: as asked for, or half of the memory, as Linux has it."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return parse_size(needs.shared_memory or 0) or (parse_size(needs.memory or 0) or machine) // 2
+
+
+def environment(job: Job, gpus: Sequence[str] | int, path: str | None = None) -> dict[str, str]:
+    """The variables of a job inside; `path`: the image's own PYTHONPATH."""
     own = {
         "HOME": "/tmp",  # noqa: S108  the one folder that every image lets every user write to
         "USER": user(),
@@ -175,7 +198,7 @@ def _environment(job: Job, container: Container, gpus: Sequence[str] | int, path
     if not gpus:  # an image may ask for all of them by itself, and a daemon may grant it
         own |= {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
     env = {**own, **job.env}
-    if container.mount_lightex:
+    if of(job).mount_lightex:
         env["PYTHONPATH"] = ":".join(filter(None, (LIBRARY, job.env.get("PYTHONPATH", path))))
     return env
 
@@ -246,10 +269,23 @@ def check_places(experiment: Experiment[Any], container: Container, project: Pat
     cwd = (project / (experiment.cwd or "")).absolute()
     if not cwd.is_dir():
         raise ConfigError(f"cwd: {cwd} is not a folder", f"make it: mkdir -p {shlex.quote(str(cwd))}")
-    for name, path in experiment.storage.folders(project).items():
-        if not path.exists():
-            place = shlex.quote(str(path))
-            raise ConfigError(f"storage.dirs.{name}: {place} does not exist", f"make it: mkdir -p {place}")
+    for name, place in store.folders(experiment.storage, project).items():
+        if place.kind == "path" and place.here and not place.here.exists():
+            path = shlex.quote(str(place.here))
+            raise ConfigError(f"storage.dirs.{name}: {path} does not exist", f"make it: mkdir -p {path}")
+
+
+def folders(storage: Storage, project: Path) -> dict[str, str]:
+    """Where containers of this machine find named folders: at the paths that they have here, if they have one.
+
+    Raises:
+        ConfigError: one is not to be had on this machine.
+    """
+    found = {}
+    for name, place in store.folders(storage, project).items():
+        by_itself = place.kind == "nfs" and place.here is None
+        found[name] = f"{DIRS}/{name}" if by_itself else str(store.seen_here(place, f"storage.dirs.{name}"))
+    return found
 
 
 def _mounts(job: Job, container: Container) -> Iterable[Mount]:
@@ -257,11 +293,16 @@ def _mounts(job: Job, container: Container) -> Iterable[Mount]:
     named = extra_mounts(container, job.project or job.cwd)
     made: list[Mount] = []
     upstream = [Path(path) for path in job.after]
-    wanted = [(path, False) for path in (job.project or job.cwd, job.cwd, job.run.path, *job.dirs.values())]
+    places = store.folders(job.storage, job.project or job.cwd)
+    dirs = [place.here for place in places.values() if place.here]
+    wanted = [(path, False) for path in (job.project or job.cwd, job.cwd, job.run.path, *dirs)]
     for path, read_only in [*wanted, *((path, True) for path in upstream)]:
         seen = any(path.is_relative_to(each.target) for each in named) or any(_shows(each, path) for each in made)
         if not seen:
             made.append(Mount(str(path), str(path), read_only))
+    for name, place in places.items():
+        if place.here is None:
+            made.append(Mount(f"{place.host}:{place.folder}", f"{DIRS}/{name}", kind="nfs"))
     made += named
     if container.mount_lightex:
         package = Path(__file__).parents[3]
@@ -352,7 +393,12 @@ def command_of(call: Call) -> list[str]:
 
 def mount_flag(mount: Mount) -> str:
     """A mount as --mount takes it, which is a line of CSV."""
-    parts = [f"type={mount.kind}", f"source={mount.source}", f"target={mount.target}", *["readonly"] * mount.read_only]
+    if mount.kind == "nfs":
+        options = [f"volume-opt={name}={value}" for name, value in mount.driver_options().items()]
+        parts = ["type=volume", f"target={mount.target}", "volume-driver=local", *options]
+    else:
+        parts = [f"type={mount.kind}", f"source={mount.source}", f"target={mount.target}"]
+    parts += ["readonly"] * mount.read_only
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(parts)
     return line.getvalue()

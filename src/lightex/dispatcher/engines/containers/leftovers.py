@@ -4,40 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from docker.errors import NotFound
 
-from lightex.core.errors import LightexError
-from lightex.core.rundir import ENDED, RUNNING, SUBMITTED, RunDir
 from lightex.dispatcher.engines.containers import service
 from lightex.dispatcher.engines.containers.daemon import DaemonError, connect, reaching
+from lightex.dispatcher.engines.noted import is_over
 
 _OURS = {"label": "lightex.run"}
-
-
-def is_noted(run: RunDir, attempt: int) -> bool:
-    """Whether the end of an attempt is noted down, or nobody wants to know it.
-
-    Where a full disk kept its dispatcher from that, the next one has to find what is left of it.
-    """
-    last = (run.events() or [{}])[-1]
-    return last.get("state") not in (SUBMITTED, RUNNING) or int(last.get("attempt", 1)) > attempt
-
-
-def is_over(labels: Mapping[str, str]) -> bool:
-    """Whether an attempt has ended, by the labels of its container and by the directory of its run.
-
-    A run whose directory was removed, from a folder of runs that is here, is over as well.
-    """
-    try:
-        path = Path(labels["lightex.run"])
-        if not path.exists():
-            return (path.parent.parent / ".sweeps").is_dir()
-        last, attempt = RunDir(labels["lightex.run"]).events()[-1], int(labels["lightex.attempt"])
-        return int(last.get("attempt", 1)) > attempt or str(last.get("state")) in ENDED
-    except (LightexError, LookupError, ValueError, OSError):  # none of ours, or not for us to read
-        return False
 
 
 def remove_container(handle: str) -> None:
@@ -50,7 +24,7 @@ def remove_containers() -> None:
     """Remove the containers of all attempts that have ended, unless they are to be kept."""
     with suppress(DaemonError), reaching():
         for found in connect().containers(all=True, filters=_OURS):
-            if found["Labels"].get("lightex.keep") != "yes" and is_over(found["Labels"]):
+            if found["Labels"].get("lightex.keep") != "yes" and _is_over(found["Labels"]):
                 remove_container(found["Id"])
 
 
@@ -81,5 +55,9 @@ def remove_services() -> None:
     """Remove the services of all attempts that have ended."""
     with suppress(DaemonError), reaching():
         for found in connect().services(_OURS):
-            if is_over(found["Spec"]["Labels"]):
+            if _is_over(found["Spec"]["Labels"]):
                 remove_service(found["Spec"]["Name"])
+
+
+def _is_over(labels: Mapping[str, str]) -> bool:
+    return is_over(labels.get("lightex.run", ""), labels.get("lightex.attempt", ""))

@@ -1,0 +1,228 @@
+"""Asking an API server: plain objects in and out, by the transport and the kubeconfig of the official client."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+from kubernetes.config.config_exception import ConfigException
+
+from lightex.core import jsonlib
+from lightex.core.errors import LightexError
+from lightex.dispatcher.engine import UnreachableError
+
+Object = dict[str, Any]
+"""An object of Kubernetes, as its JSON has it."""
+
+PLACES = {
+    "jobs": "/apis/batch/v1",
+    "pods": "/api/v1",
+    "services": "/api/v1",
+    "secrets": "/api/v1",
+    "events": "/api/v1",
+    "persistentvolumeclaims": "/api/v1",
+    "serviceaccounts": "/api/v1",
+}
+"""Where kinds of objects of a namespace are found."""
+
+_TIMES = (5.0, 30.0)  # seconds to connect, and between two bytes of an answer
+_BUSY = (429, 500, 502, 503, 504)  # answers of a server that is busy or restarts
+_AGENT = f"lightex/{version('lightex')}"
+_HINTS = {
+    401: ("log in again, as your cluster's admin says; kubectl get pods tells when it works",),
+    403: ("ask your cluster's admin for that right; lx doctor -e kubernetes lists those that lx needs",),
+}
+_RETRY = urllib3.Retry(
+    total=4,
+    connect=1,
+    read=0,  # a change may have been made, though the answer is lost: who asked for it looks
+    backoff_factor=0.3,
+    backoff_jitter=0.3,
+    status_forcelist=_BUSY,
+    allowed_methods=None,  # also those that change: a second creation is told by 409, of names that are nobody else's
+    raise_on_status=False,
+)
+
+
+class ClusterError(LightexError):
+    """The API server refuses something.
+
+    Attributes:
+        status: of its answer.
+    """
+
+    def __init__(self, message: str, *details: str, status: int = 0) -> None:
+        super().__init__(message, *details)
+        self.status = status
+
+
+class AwayError(UnreachableError, ClusterError):
+    """It does not answer, or is too busy to."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster, by a context of the kubeconfig.
+
+    Attributes:
+        context: its name; empty: this process runs in the cluster.
+        namespace: the context's own.
+        server: the address of its API server.
+        client: of the official library, which knows how to log in.
+    """
+
+    context: str
+    namespace: str
+    server: str
+    client: Any = field(repr=False, compare=False)
+
+    def ask(
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        kind: str = "application/json",
+    ) -> Object:
+        """Ask, and read the answer.
+
+        Args:
+            verb: of HTTP.
+            path: from the root of the server.
+            query: behind the "?" of the address.
+            body: what is sent.
+            kind: of the body.
+
+        Raises:
+            AwayError: it does not answer, or is too busy.
+            ClusterError: it refuses.
+        """
+        with reaching(self.server):
+            answer = self._send(verb, path, query or {}, None if body is None else jsonlib.dumps(body), kind)
+            return dict(jsonlib.loads(answer.data))
+
+    @contextmanager
+    def stream(self, path: str, query: Mapping[str, Any], quiet: float) -> Iterator[urllib3.BaseHTTPResponse]:
+        """An answer that goes on, to be read as it comes; `quiet`: seconds between two bytes. Raises as `ask`."""
+        with reaching(self.server):
+            answer = self._send("GET", path, query, quiet=quiet, whole=False)
+            try:
+                yield answer
+            finally:
+                answer.close()  # it is not read to its end, and its connection of no use to others
+
+    def _send(
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: bytes | None = None,
+        kind: str = "application/json",
+        quiet: float = _TIMES[1],
+        whole: bool = True,
+    ) -> urllib3.BaseHTTPResponse:
+        texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in query.items()}
+        headers = {"Accept": "application/json", "Content-Type": kind, "User-Agent": _AGENT}
+        login = self.client.configuration.auth_settings().get("BearerToken")  # a fresh token, if the last ran out
+        if login and login["value"]:
+            headers["Authorization"] = login["value"]
+        answer: urllib3.BaseHTTPResponse = self.client.rest_client.pool_manager.request(
+            verb,
+            f"{self.server}{path}" + (f"?{urlencode(texts)}" if texts else ""),
+            body=body,
+            headers=headers,
+            timeout=urllib3.Timeout(connect=_TIMES[0], read=quiet),
+            retries=_RETRY,
+            preload_content=whole,
+        )
+        if answer.status >= 400:
+            said = _said(answer)
+            if answer.status in _BUSY:
+                raise AwayError(f"the cluster at {self.server} is busy: {said}", status=answer.status)
+            raise ClusterError(said, *_HINTS.get(answer.status, ()), status=answer.status)
+        return answer
+
+
+def in_namespace(kind: str, namespace: str, name: str = "") -> str:
+    """The path of an object, or of all of a kind."""
+    return f"{PLACES[kind]}/namespaces/{namespace}/{kind}" + (f"/{name}" if name else "")
+
+
+_locked = threading.Lock()
+
+
+def connect(context: str | None = None) -> Cluster:
+    """The cluster of a context; None: of the current one, or the one that this process runs in.
+
+    Raises:
+        ClusterError: there is no kubeconfig, or no such context in it.
+    """
+    with _locked:  # threads that ask at once are to share its connections
+        return _connect(context, os.environ.get("KUBECONFIG", ""))
+
+
+@lru_cache(maxsize=16)
+def _connect(context: str | None, file: str) -> Cluster:
+    from kubernetes import client
+
+    config: Any = import_module("kubernetes.config")  # its functions have no types
+
+    settings = client.Configuration()
+    inside = context == ""
+    namespace = "default"
+    try:
+        if inside:
+            raise ConfigException("in a pod")
+        contexts, current = config.list_kube_config_contexts(file or None)
+        chosen = next((each for each in contexts if each["name"] == context), None) if context else current
+        if chosen is None:
+            valid = ", ".join(sorted(each["name"] for each in contexts))
+            raise ClusterError(f"there is no context '{context}' in the kubeconfig", f"it has: {valid}")
+        context, namespace = chosen["name"], chosen["context"].get("namespace") or namespace
+        config.load_kube_config(file or None, context=context, client_configuration=settings)
+    except ConfigException as error:
+        try:
+            config.load_incluster_config(client_configuration=settings)
+        except ConfigException:
+            raise ClusterError(
+                f"there is no cluster to ask: {error}",
+                "give the file that your cluster's admin has: export KUBECONFIG=PATH",
+                "or have a small one: k3s, microk8s, kind or minikube write ~/.kube/config",
+            ) from error
+        context = ""
+    settings.connection_pool_maxsize = 16
+    return Cluster(str(context), namespace, str(settings.host).rstrip("/"), client.ApiClient(settings))
+
+
+@contextmanager
+def reaching(server: str) -> Iterator[None]:
+    """Says what exceptions of the network mean.
+
+    Raises:
+        AwayError: the server does not answer.
+    """
+    try:
+        yield
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason else error
+        words = str(cause).rpartition(": ")[2] or type(cause).__name__
+        raise AwayError(f"the cluster at {server} does not answer: {words}") from error
+
+
+def _said(answer: urllib3.BaseHTTPResponse) -> str:
+    """What an error says, by its Status object."""
+    data = answer.data
+    try:
+        words = jsonlib.loads(data).get("message")
+    except (jsonlib.JSONDecodeError, AttributeError):
+        words = data.decode(errors="replace").strip()[:200]
+    return str(words or answer.reason or answer.status)

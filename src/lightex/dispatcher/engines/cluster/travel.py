@@ -1,0 +1,208 @@
+"""What nodes do not see by themselves goes there and comes back by s3: code, runs, and named folders."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightex.core.cache import cache_folder
+from lightex.core.errors import StorageError
+from lightex.core.taxonomy import Storage, Store
+from lightex.core.units import parse_size
+from lightex.dispatcher.engines.cluster.manifest import Travel
+from lightex.dispatcher.engines.cluster.volumes import ALIVE, remote_of
+from lightex.dispatcher.engines.containers.call import DIRS
+from lightex.dispatcher.job import Job
+from lightex.storage import mirror, store, worktree
+from lightex.storage.bucket import Bucket, UnreachableError
+from lightex.storage.mirror import Mirror
+from lightex.storage.store import Place
+
+_EVERY = 2.0  # seconds between two looks for what runs have written
+_AGAIN = 2.0  # seconds between two tries to reach a store that is away
+_AT_ONCE = 4  # runs that are brought back at once
+_LATE = 15.0  # seconds that the last of a run may come later than its end
+
+
+class Luggage:
+    """What a supervisor sends to nodes: each tree of code once."""
+
+    def __init__(self) -> None:
+        self._trees: dict[Path, worktree.Packed] = {}
+        self._sent: set[str] = set()
+        self._lock = threading.Lock()
+
+    def pack(self, project: Path, storage: Storage, tell: Callable[[str], None]) -> worktree.Packed:
+        """The code of a project as it is when it is first asked for, in its store.
+
+        Raises:
+            ConfigError: it is larger than `code_limit`.
+            StorageError: it cannot be sent.
+        """
+        remote = remote_of(storage, project)
+        if remote is None:
+            raise ValueError("nothing is copied")
+        with self._lock:
+            if project not in self._trees:
+                limit = parse_size(storage.code_limit)
+                self._trees[project] = worktree.pack(project, cache_folder() / "trees", limit)
+            packed = self._trees[project]
+            if packed.digest not in self._sent:
+                tell(f"sending the code to {remote.url}")
+                worktree.send(Bucket.of(remote), packed)
+                self._sent.add(packed.digest)
+        return packed
+
+    def travel(self, job: Job, tell: Callable[[str], None] = lambda _: None) -> Travel | None:
+        """What is to be brought for a job, and back; None: nodes see all of it. Its code is in the store then.
+
+        Raises:
+            LightexError: see `pack`.
+        """
+        project = job.project or job.cwd
+        remote = remote_of(job.storage, project)
+        copied = remote if remote is not None and remote.kind == "s3" else None
+        staged = {name: each for name, each in store.folders(job.storage, project).items() if each.kind == "s3"}
+        if not copied and not staged:
+            return None
+        task: dict[str, Any] = {
+            "run": str(job.run.path),
+            "attempt": job.attempt,
+            "nodes": job.resources.nodes,
+            "alive": ALIVE,
+            "dirs": [
+                {"name": name, "path": f"{DIRS}/{name}", "write": place.store.write, **_inside(place)}
+                for name, place in staged.items()
+            ],
+        }
+        returns = bool(copied) or any(place.store.write for place in staged.values())
+        if copied is None:
+            return Travel(task, None, returns, None)
+        packed = self.pack(project, job.storage, tell)
+        task |= {
+            "remote": _inside(copied),
+            "name": mirror.name_of(job.run.path),
+            "code": packed.digest,
+            "project": str(packed.base),
+            "upstream": [{"name": mirror.name_of(path), "path": str(path)} for path in job.after],
+        }
+        return Travel(task, packed.base, returns, {"url": copied.url, "endpoint": copied.endpoint})
+
+
+def send_run(job: Job) -> None:
+    """Put a run's directory into its store, and those of the runs that it depends on.
+
+    Raises:
+        StorageError: it cannot be sent.
+    """
+    remote = remote_of(job.storage, job.project or job.cwd)
+    if remote is None or remote.kind != "s3":
+        return
+    bucket = Bucket.of(remote)
+    first = job.attempt == 1
+    Mirror(bucket, mirror.name_of(job.run.path)).push(job.run.path, mirror.users if first else _all)
+    for path in job.after:
+        Mirror(bucket, mirror.name_of(path)).push(path, _all)
+
+
+def _all(_path: str) -> bool:
+    return True
+
+
+def _inside(place: Place) -> dict[str, Any]:
+    return {"url": place.url, "endpoint": place.endpoint_inside}
+
+
+@dataclass
+class _Coming:
+    """A run whose directory comes back while it runs."""
+
+    mirror: Mirror
+    run: Path
+    attempt: int
+    nodes: int
+    ended_at: float | None = None  # by our clock; from then on, the last of it is waited for
+    patient: bool = True  # whether a node is still there that may bring more
+    whole: bool = False
+    error: str | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def pull(self) -> None:
+        with self.lock:
+            if self.whole:
+                return
+            ended = self.ended_at
+            try:
+                done = self.mirror.pull(self.run, mirror.users)
+                wanted = {(node, self.attempt) for node in range(self.nodes)}
+                if wanted <= done:
+                    missing = self.mirror.missing(self.run, self.nodes, self.attempt)
+                    self.error = f"not all of it came back: {'; '.join(missing[:3])}" if missing else None
+                    self.whole = not missing
+                elif ended and not self.patient and time.monotonic() - ended > _LATE:
+                    self.error = "its node is gone, and brought back only what is there"
+                    self.whole = True
+            except UnreachableError as error:
+                self.error = error.message
+            except StorageError as error:
+                self.error = error.message
+                if not self.run.exists():  # somebody has removed the run
+                    self.whole = True
+
+
+class Returns:
+    """Brings back what runs write on nodes, in threads of its own."""
+
+    def __init__(self) -> None:
+        self._coming: dict[str, _Coming] = {}
+        self._ended = threading.Event()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="returns")
+        threading.Thread(target=self._go_round, name="returns", daemon=True).start()
+
+    def expect(self, handle: str, remote: Mapping[str, Any], run: Path, attempt: int, nodes: int) -> None:
+        """A run's directory is to come back from now on."""
+        if handle not in self._coming:
+            place = store.find(Store(str(remote["url"]), endpoint=remote.get("endpoint")), run, "storage.remote")
+            self._coming[handle] = _Coming(Mirror(Bucket.of(place), mirror.name_of(run)), run, attempt, nodes)
+
+    def is_expected(self, handle: str) -> bool:
+        """Whether a job's run is still to come back."""
+        return handle in self._coming
+
+    def is_back(self, handle: str, patient: bool) -> tuple[bool, str | None]:
+        """Whether a job that has ended may be called so: all of its run is here; and what is wrong, if something is.
+
+        Args:
+            handle: of the job.
+            patient: whether its nodes have ended well, so that they have brought everything.
+        """
+        coming = self._coming.get(handle)
+        if coming is None:
+            return True, None
+        if coming.ended_at is None:
+            coming.ended_at = time.monotonic()
+            coming.patient = patient
+            self._pool.submit(coming.pull)
+        return coming.whole, coming.error
+
+    def forget(self, handle: str, noted: bool) -> None:
+        """A job's end has been noted down: what is here whole needs not be in the store any more."""
+        coming = self._coming.pop(handle, None)
+        if coming and noted and coming.whole and not coming.error:
+            self._pool.submit(coming.mirror.remove)
+
+    def close(self) -> None:
+        """Wait until what is going on has been done."""
+        self._ended.set()
+        self._pool.shutdown(wait=True)
+
+    def _go_round(self) -> None:
+        while not self._ended.wait(_EVERY):
+            waiting = [self._pool.submit(each.pull) for each in list(self._coming.values()) if not each.whole]
+            for each in waiting:
+                each.exception()

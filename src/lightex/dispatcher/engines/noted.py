@@ -1,0 +1,32 @@
+"""Whether the end of an attempt is noted down, so that what ran it is of no use to anybody any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightex.core.errors import LightexError
+from lightex.core.rundir import ENDED, RUNNING, SUBMITTED, RunDir
+
+
+def is_noted(run: RunDir, attempt: int) -> bool:
+    """Whether the end of an attempt is noted down, or nobody wants to know it.
+
+    Where a full disk kept its dispatcher from that, the next one has to find what is left of it.
+    """
+    last = (run.events() or [{}])[-1]
+    return last.get("state") not in (SUBMITTED, RUNNING) or int(last.get("attempt", 1)) > attempt
+
+
+def is_over(run: str, attempt: str) -> bool:
+    """Whether an attempt has ended, by the directory of its run, as labels name both.
+
+    A run whose directory was removed, from a folder of runs that is here, is over as well.
+    """
+    try:
+        path = Path(run)
+        if not path.exists():
+            return (path.parent.parent / ".sweeps").is_dir()
+        last = RunDir(run).events()[-1]
+        return int(last.get("attempt", 1)) > int(attempt) or str(last.get("state")) in ENDED
+    except (LightexError, LookupError, ValueError, OSError):  # none of ours, or not for us to read
+        return False

@@ -1,0 +1,246 @@
+"""The working tree of a project as one archive, for nodes that share no disk with this machine."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from lightex.core.errors import ConfigError, StorageError
+from lightex.core.journal import cannot_write
+from lightex.core.units import format_size
+from lightex.storage import snapshot
+from lightex.storage.bucket import Bucket
+from lightex.storage.objects import digest_of
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed working tree.
+
+    Attributes:
+        digest: 64 hex digits of the SHA-256 of the archive; equal trees have the same.
+        file: tree.DIGEST.tar.gz.
+        base: the folder that its names are relative to: the top of the git repository, or the project's folder.
+        size: bytes of the files in it.
+        left_out: what is not in it: files named like secrets, and links that lead out of the tree.
+    """
+
+    digest: str
+    file: Path
+    base: Path
+    size: int
+    left_out: tuple[str, ...]
+
+
+def pack(project: Path, into: Path, limit: int) -> Packed:
+    """Pack the working tree that a project's folder belongs to.
+
+    In a git repository: its tracked files as they are now, and the untracked ones that git does not ignore; so in
+    repositories within it, too. Elsewhere: all files of the folder that are not hidden. Untracked files whose names
+    speak of secrets, and folders of runs, are left out. Links stay links.
+
+    Args:
+        project: the folder.
+        into: where the archive goes; made if missing.
+        limit: bytes that the files may have.
+
+    Raises:
+        ConfigError: they have more.
+        StorageError: a file cannot be read, or the archive not be written.
+    """
+    top = snapshot.git(project, "rev-parse", "--show-toplevel")
+    base = Path(os.fsdecode(top.removesuffix(b"\n"))) if top else project.absolute()
+    tracked = set(_tracked(base, "")) if top else set()
+    names = sorted(tracked | set(_untracked(base, "") if top else snapshot.all_files(base)))
+    kept, left_out = _choose(base, names, tracked)
+    total = sum(kept.values())
+    if total > limit:
+        raise _too_large(base, kept, total, limit)
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=into, prefix=".tree.", suffix=".part", delete=False) as file:
+            staged = Path(file.name)
+            try:
+                _write(file, base, sorted(kept))
+                file.close()
+                digest = digest_of(staged)
+                packed = Packed(digest, into / f"tree.{digest}.tar.gz", base, total, tuple(left_out))
+                staged.replace(packed.file)
+            except BaseException:
+                staged.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        if error.filename and not Path(error.filename).is_relative_to(into):
+            raise StorageError(f"cannot read {error.filename}: {error.strerror}") from error
+        raise cannot_write(into, error) from error
+    return packed
+
+
+def send(bucket: Bucket, packed: Packed) -> bool:
+    """Put a packed tree into the store, unless it is there already; returns whether it was put.
+
+    Raises:
+        StorageError: it cannot be sent.
+    """
+    there = bucket.head(_key(packed.digest))
+    if there and there.size == packed.file.stat().st_size:
+        return False
+    bucket.put(packed.file, _key(packed.digest))
+    return True
+
+
+def unpack(bucket: Bucket, digest: str, into: Path) -> None:
+    """Fetch a packed tree and lay it out in a folder.
+
+    Args:
+        bucket: where it is.
+        digest: of the archive.
+        into: the folder; made if missing. What it holds already stays, but for files of the same names.
+
+    Raises:
+        StorageError: it cannot be fetched, is not what was packed, or cannot be written.
+    """
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into, prefix=".tree.") as folder:
+            file = Path(folder) / "tree.tar.gz"
+            bucket.get(_key(digest), file)
+            if (found := digest_of(file)) != digest:
+                raise StorageError(f"{bucket.url}{_key(digest)} is not what was packed: its SHA-256 is {found}")
+            if not hasattr(tarfile, "data_filter"):
+                raise StorageError("this Python cannot unpack safely", "use Python 3.11.4 or later")
+            with tarfile.open(file) as tar:
+                tar.extractall(into, filter="data")
+                _open_modes(into, tar)
+    except tarfile.TarError as error:
+        raise StorageError(f"{bucket.url}{_key(digest)} cannot be unpacked: {error}") from error
+    except OSError as error:
+        raise cannot_write(into, error) from error
+
+
+def _key(digest: str) -> str:
+    return f"code/{digest}.tar.gz"
+
+
+def _open_modes(into: Path, tar: tarfile.TarFile) -> None:
+    """Let the umask alone decide who may write: the command may run as another user than who unpacks."""
+    umask = os.umask(0)
+    os.umask(umask)
+    folders = {into}
+    for member in tar.getmembers():
+        path = into / member.name
+        if member.isreg():
+            path.chmod((0o777 if member.mode & 0o100 else 0o666) & ~umask)
+        folders |= {into / parent for parent in PurePosixPath(member.name).parents}
+    for folder in folders:
+        folder.chmod(0o777 & ~umask)
+
+
+def _tracked(top: Path, prefix: str) -> Iterator[str]:
+    """The tracked files of a repository, and of those that are tracked within it as commits (submodules)."""
+    for name in _listed(top, "--cached"):
+        if (top / name).is_dir() and not (top / name).is_symlink():
+            yield from _tracked(top / name, f"{prefix}{name}/") if _is_top(top / name) else ()
+        else:
+            yield prefix + name
+
+
+def _untracked(top: Path, prefix: str) -> Iterator[str]:
+    """The untracked files of a repository that it does not ignore, and of repositories within it, all files."""
+    for name in _listed(top, "--cached"):
+        if (top / name).is_dir() and not (top / name).is_symlink() and _is_top(top / name):
+            yield from _untracked(top / name, f"{prefix}{name}/")
+    for name in _listed(top, "--others", "--exclude-standard"):
+        if name.endswith("/"):  # a repository of its own
+            yield from _tracked(top / name, prefix + name)
+            yield from _untracked(top / name, prefix + name)
+        else:
+            yield prefix + name
+
+
+def _is_top(folder: Path) -> bool:
+    return (folder / ".git").exists()
+
+
+def _listed(top: Path, *options: str) -> list[str]:
+    listed = snapshot.git(top, "ls-files", "-z", *options)
+    if listed is None:
+        raise StorageError(f"git does not list the files of {top}", f"try: git -C {top} ls-files {' '.join(options)}")
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
+
+
+def _choose(base: Path, names: list[str], tracked: set[str]) -> tuple[dict[str, int], list[str]]:
+    """The names to pack with their sizes, and those that are left out though somebody may look for them."""
+    kept: dict[str, int] = {}
+    left_out = []
+    holds_runs = cache(snapshot.holds_runs)
+    for name in names:
+        if any(holds_runs(base / parent) for parent in PurePosixPath(name).parents if parent.name):
+            continue
+        path = base / name
+        try:
+            about = path.lstat()
+        except (FileNotFoundError, NotADirectoryError):  # deleted
+            continue
+        if stat.S_ISLNK(about.st_mode):
+            if _leads_out(base, path):
+                left_out.append(name)
+            else:
+                kept[name] = 0
+        elif stat.S_ISREG(about.st_mode):
+            if name not in tracked and snapshot.is_secret(path.name):
+                left_out.append(name)
+            else:
+                kept[name] = about.st_size
+    return kept, left_out
+
+
+def _leads_out(base: Path, link: Path) -> bool:
+    target = os.readlink(link)  # noqa: PTH115  Path.readlink makes "./x" to "x"
+    inside = os.path.normpath(link.relative_to(base).parent / target)
+    return target.startswith("/") or inside == ".." or inside.startswith("../")
+
+
+def _too_large(base: Path, kept: dict[str, int], total: int, limit: int) -> ConfigError:
+    largest = sorted(kept, key=lambda name: -kept[name])[:3]
+    return ConfigError(
+        f"{base}: the code that is to be copied has {format_size(total)}, more than storage.code_limit, "
+        f"{format_size(limit)}",
+        f"the largest files: {', '.join(f'{name} ({format_size(kept[name])})' for name in largest)}",
+        "name what is no code in .gitignore, move data to where storage.dirs names it, or raise storage.code_limit",
+    )
+
+
+def _write(file: IO[bytes], base: Path, names: list[str]) -> None:
+    """A tar.gz that is the same for the same files: no times, no owners, none of the rights but to run."""
+    with (
+        gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0, compresslevel=6) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name in names:
+            _add(tar, base / name, name)
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    info = tarfile.TarInfo(name)
+    if path.is_symlink():
+        info.type, info.linkname = tarfile.SYMTYPE, os.readlink(path)  # noqa: PTH115  as it is written
+        tar.addfile(info)
+        return
+    with path.open("rb") as file:
+        about = os.fstat(file.fileno())
+        info.size, info.mode = about.st_size, 0o755 if about.st_mode & 0o100 else 0o644
+        try:
+            tar.addfile(info, file)
+        except OSError as error:
+            if error.errno is None:  # of tarfile's own
+                raise StorageError(f"{path} changes while it is being packed", "try again") from error
+            raise
