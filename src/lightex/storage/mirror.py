@@ -10,6 +10,7 @@ import hashlib
 import re
 import stat
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -167,7 +168,7 @@ class Mirror:
     def missing(self, folder: Path, writers: int, attempt: int) -> list[str]:
         """What the run's directory lacks of what its writers have left behind; nothing: it is whole.
 
-        What is named here is brought anew by the next pull.
+        What is named here is brought anew by the next pull. Of a file that several have written, one's will do.
 
         Args:
             folder: the run's directory, after a pull.
@@ -178,17 +179,21 @@ class Mirror:
             StorageError: the store cannot be asked.
         """
         lacking = []
+        left: dict[str, list[dict[str, Any]]] = defaultdict(list)
         inside = Inside(folder, f"{self._bucket.url}{self._name}")
         for writer in range(writers):
             said = self._bucket.read(f"{self._name}done.{writer}.{attempt}.json")
             if said is None:
                 lacking.append(f"node {writer} has not said that it has finished")
                 continue
-            for path, about in sorted(jsonlib.loads(said).items()):
-                if word := self._lacks(inside.path(path), path, about):
-                    lacking.append(f"{path}: {word}")
-                    self._brought.pop(path, None)
-                    self._receivers.pop(path, None)
+            for path, about in jsonlib.loads(said).items():
+                left[path].append(about)
+        for path, abouts in sorted(left.items()):
+            words = [self._lacks(inside.path(path), path, about) for about in abouts]
+            if all(words):
+                lacking.append(f"{path}: {words[0]}")
+                self._brought.pop(path, None)
+                self._receivers.pop(path, None)
         return lacking
 
     @property

@@ -256,7 +256,9 @@ class KubernetesEngine(Engine):
     def _ended(self, handle: str, state: JobState) -> JobState | None:
         """The end of a job; None: not all of its run is back yet."""
         if self._returns:
-            back, wrong = self._returns.is_back(handle, patient=state.state != LOST and handle not in self._forced)
+            cluster, namespace, name = self._parts(handle)
+            complete = self._namespace(cluster, namespace).is_brought_back(name)
+            back, wrong = self._returns.is_back(handle, complete)
             if not back:
                 self._held.add(handle)
                 return None

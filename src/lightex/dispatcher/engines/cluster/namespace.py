@@ -11,7 +11,7 @@ from lightex.core.rundir import SUBMITTED
 from lightex.dispatcher.engine import JobState
 from lightex.dispatcher.engines.cluster.api import Cluster, ClusterError, Object, in_namespace
 from lightex.dispatcher.engines.cluster.manifest import selector
-from lightex.dispatcher.engines.cluster.outcome import state_of
+from lightex.dispatcher.engines.cluster.outcome import is_brought_back, state_of
 from lightex.dispatcher.engines.cluster.watch import Watch
 
 _STUCK = 10.0  # seconds without a start from which events are asked what holds a Job up
@@ -82,6 +82,12 @@ class Namespace:
         else:
             self._waits_since.pop(name, None)
         return state
+
+    def is_brought_back(self, name: str) -> bool:
+        """Whether all pods of a Job say that they have brought back what they wrote; the caller holds the condition."""
+        known = self._pods_of.get(name, ())
+        pods = [self._pods.objects.get(pod) or self._pods.removed.get(pod) for pod in known]
+        return bool(pods) and all(pod is not None and is_brought_back(pod) for pod in pods)
 
     def look_for_warnings(self) -> set[str]:
         """Ask, now and then, what events say of Jobs that do not start; returns those of which something is said.

@@ -267,6 +267,12 @@ def _has_begun(pods: Sequence[Object]) -> bool:
     return len(states) == len(pods) and all("running" in state or "terminated" in state for state in states)
 
 
+def is_brought_back(pod: Object) -> bool:
+    """Whether the container that takes back what was written has done so."""
+    returned = _terminated(pod, RETURN)
+    return returned is not None and returned.get("exitCode") == 0
+
+
 def _conditions(found: Object) -> dict[str, dict[str, Any]]:
     """The conditions that hold of a Job or a pod, by type."""
     conditions = found.get("status", {}).get("conditions") or ()

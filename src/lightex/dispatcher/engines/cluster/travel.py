@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,9 +23,7 @@ from lightex.storage.mirror import Mirror
 from lightex.storage.store import Place
 
 _EVERY = 2.0  # seconds between two looks for what runs have written
-_AGAIN = 2.0  # seconds between two tries to reach a store that is away
 _AT_ONCE = 4  # runs that are brought back at once
-_LATE = 15.0  # seconds that the last of a run may come later than its end
 
 
 class Luggage:
@@ -126,33 +123,31 @@ class _Coming:
     run: Path
     attempt: int
     nodes: int
-    ended_at: float | None = None  # by our clock; from then on, the last of it is waited for
-    patient: bool = True  # whether a node is still there that may bring more
-    whole: bool = False
+    ended: bool = False
+    complete: bool = True  # whether its nodes say that they have brought everything
+    back: bool = False
     error: str | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def pull(self) -> None:
+        """Bring what is new; after the end, all of it."""
         with self.lock:
-            if self.whole:
+            ended = self.ended
+            if self.back:
                 return
-            ended = self.ended_at
             try:
-                done = self.mirror.pull(self.run, mirror.users)
-                wanted = {(node, self.attempt) for node in range(self.nodes)}
-                if wanted <= done:
+                self.mirror.pull(self.run, mirror.users)
+                missing = self.mirror.missing(self.run, self.nodes, self.attempt) if ended and self.complete else []
+                if missing:  # once more, anew: what was left out is brought by another pull
+                    self.mirror.pull(self.run, mirror.users)
                     missing = self.mirror.missing(self.run, self.nodes, self.attempt)
-                    self.error = f"not all of it came back: {'; '.join(missing[:3])}" if missing else None
-                    self.whole = not missing
-                elif ended and not self.patient and time.monotonic() - ended > _LATE:
-                    self.error = "its node is gone, and brought back only what is there"
-                    self.whole = True
+                self.error = f"not all of it came back: {'; '.join(missing[:3])}" if missing else None
+                self.back = ended
             except UnreachableError as error:
                 self.error = error.message
             except StorageError as error:
                 self.error = error.message
-                if not self.run.exists():  # somebody has removed the run
-                    self.whole = True
+                self.back = ended  # it will not be otherwise the next time, or somebody has removed the run
 
 
 class Returns:
@@ -174,26 +169,25 @@ class Returns:
         """Whether a job's run is still to come back."""
         return handle in self._coming
 
-    def is_back(self, handle: str, patient: bool) -> tuple[bool, str | None]:
+    def is_back(self, handle: str, complete: bool) -> tuple[bool, str | None]:
         """Whether a job that has ended may be called so: all of its run is here; and what is wrong, if something is.
 
         Args:
             handle: of the job.
-            patient: whether its nodes have ended well, so that they have brought everything.
+            complete: whether its nodes say that they have brought everything; else what is there will do.
         """
         coming = self._coming.get(handle)
         if coming is None:
             return True, None
-        if coming.ended_at is None:
-            coming.ended_at = time.monotonic()
-            coming.patient = patient
+        if not coming.ended:
+            coming.ended, coming.complete = True, complete
             self._pool.submit(coming.pull)
-        return coming.whole, coming.error
+        return coming.back, coming.error
 
     def forget(self, handle: str, noted: bool) -> None:
         """A job's end has been noted down: what is here whole needs not be in the store any more."""
         coming = self._coming.pop(handle, None)
-        if coming and noted and coming.whole and not coming.error:
+        if coming and noted and coming.back and coming.complete and not coming.error:
             self._pool.submit(coming.mirror.remove)
 
     def close(self) -> None:
@@ -203,6 +197,6 @@ class Returns:
 
     def _go_round(self) -> None:
         while not self._ended.wait(_EVERY):
-            waiting = [self._pool.submit(each.pull) for each in list(self._coming.values()) if not each.whole]
+            waiting = [self._pool.submit(each.pull) for each in list(self._coming.values()) if not each.back]
             for each in waiting:
                 each.exception()
