@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from lightex.cli import main
 from lightex.core.rundir import RunDir
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tests.services.kubernetes import Cluster, Kubelet
 
 pytest.register_assert_rewrite("lightex.testing")
+
+settings.register_profile("lightex", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("lightex")
 
 _SHARED = "LIGHTEX_TEST_SERVICES"
 

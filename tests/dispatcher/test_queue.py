@@ -13,8 +13,9 @@ import pytest
 
 from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Resources
+from lightex.dispatcher import engine as engines
 from lightex.dispatcher.capacity import Capacity
-from lightex.dispatcher.engine import Engine, LaunchError
+from lightex.dispatcher.engine import LaunchError
 from lightex.dispatcher.engines.process import ProcessEngine
 from lightex.dispatcher.gpus import Gpu
 from lightex.dispatcher.job import Job
@@ -294,7 +295,7 @@ def test_a_gigabyte_of_output_is_kept_and_only_its_end_is_looked_at(memory_folde
     assert len(json.dumps(made.events()[-1])) < 20_000
 
 
-class Refusing(Engine):
+class Refusing(engines.Engine):
     """An engine that queues by itself, and takes nothing."""
 
     submitted = 0

@@ -94,3 +94,11 @@ def test_every_value_knows_its_source():
     assert "test_layers.py:" in str(found["hp.lr"])
     assert "test_layers.py:" in str(found["hp.model.width"])
     assert str(found["hp.layers"]).startswith("default ")
+
+
+def test_a_mapping_within_a_mapping_need_not_be_there_before():
+    from lightex.core.taxonomy import Experiment
+
+    base = Experiment("x", command="true")
+    new = replace(base, {"engine_options.kubernetes.namespace": "team", "engine_options.kubernetes.most_open": 5})
+    assert new.engine_options == {"kubernetes": {"namespace": "team", "most_open": 5}}

@@ -53,7 +53,7 @@ memstore device bytes = 2147483648
 osd memory target = 939524096
 osd class load list = *
 osd class default list = *
-rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
+rgw frontends = beast endpoint={host}:{port} tcp_nodelay=1
 rgw data = {folder}/rgw
 rgw dns name = localhost
 rgw gc obj min wait = 1
@@ -145,7 +145,8 @@ def _start(folder: Path) -> str:
         (folder / name).mkdir(parents=True)
     port, v1, v2, fsid = free_port(), free_port(), free_port(), str(uuid.uuid4())
     conf, keyring = folder / "ceph.conf", folder / "keyring"
-    conf.write_text(_CONF.format(folder=folder, port=port, v1=v1, v2=v2, fsid=fsid))
+    host = "0.0.0.0" if os.environ.get("LX_TEST_ADDRESS") else "127.0.0.1"  # pods of a cluster come from elsewhere
+    conf.write_text(_CONF.format(folder=folder, host=host, port=port, v1=v1, v2=v2, fsid=fsid))
 
     def do(*command: str) -> str:
         with (folder / "log").open("a") as log:

@@ -13,12 +13,46 @@ from lightex.core.errors import LightexError
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
 
+_IMAGE = "v3.4.0"
 
-@click.command()
+
+class _Group(click.Group):
+    """What is no command of its own is for the one that serves."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, with `serve` where no command is named."""
+        named = args and (args[0] in self.commands or args[0] in ("-h", "--help"))
+        return super().parse_args(ctx, args if named else ["serve", *args])
+
+
+@click.group(cls=_Group)
+def command() -> None:
+    """Open MLflow's own UI on the runs at hand, or print what sets up a team's server on Kubernetes.
+
+    \b
+    lx mlflow [RUN|SWEEP]...      the UI, on these runs (default: all)
+    lx mlflow manifest -n team    YAML of a server: pipe it to kubectl apply -f -
+    """
+
+
+@command.command()
+@click.option("--namespace", "-n", default="default", show_default=True, help="Where it goes.")
+@click.option("--image", default=f"ghcr.io/mlflow/mlflow:{_IMAGE}", show_default=True, help="An image with MLflow.")
+@click.option("--size", default="10Gi", show_default=True, help="Of the volume that keeps runs and artifacts.")
+@click.option("--storage-class", help="Of the volume (default: the cluster's own).")
+def manifest(namespace: str, image: str, size: str, storage_class: str | None) -> int:
+    """Print the YAML of an MLflow server for a team, and how experiments find it."""
+    from lightex.dispatcher.engines.cluster.mlflow import as_yaml
+
+    click.echo(as_yaml(namespace, image, size, storage_class))
+    return 0
+
+
+@command.command()
 @click.argument("which", nargs=-1, metavar="[RUN|SWEEP]...")
 @click.option("--port", type=int, default=5000, show_default=True, help="Where to serve; 0: any free port.")
 @click.pass_obj
-def command(root: str | None, which: tuple[str, ...], port: int) -> int:
+def serve(root: str | None, which: tuple[str, ...], port: int) -> int:
     """Bring runs (default: all) to a local MLflow store, and serve MLflow's own UI on it until Ctrl-C.
 
     Runs that have a tracking server of their own stay there.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, overload
 
 from lightex.core.errors import ConfigError, did_you_mean
 from lightex.namedconf.classes import (
@@ -184,9 +184,9 @@ class _Change:
             child = getattr(node, name)
             new = self._into(child, parts, depth + 1, slot.type_of(child), type(node))
             return dataclasses.replace(node, **{name: new})
-        if isinstance(node, Mapping):
-            inner = get_args(kind)[-1] if get_args(kind) else Any
-            return {**node, name: self._into(node.get(name), parts, depth + 1, inner, None)}
+        if isinstance(node, Mapping) or (node is None and get_origin(kind) in (dict, Mapping)):
+            inner, there = get_args(kind)[-1] if get_args(kind) else Any, node or {}
+            return {**there, name: self._into(there.get(name), parts, depth + 1, inner, None)}
         if isinstance(node, (list, tuple)):
             if not name.isdigit() or int(name) >= len(node):
                 raise self._error(f"{place} has no item '{name}': it has {len(node)}, counted from 0")

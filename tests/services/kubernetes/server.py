@@ -1,33 +1,117 @@
-"""The HTTP side: addresses, verbs, watches, logs, faults."""
+"""The HTTP side: addresses, verbs, watches, faults."""
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import socket
-import ssl
-import struct
 import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from tests.services.kubernetes import discovery
-from tests.services.kubernetes.api import ApiError, Json
-from tests.services.kubernetes.requests import Request, Watch, act, parse
+from tests.services.kubernetes.api import RESOURCES, ApiError, Json, Resource, selector
+from tests.services.kubernetes.store import Change
 
 if TYPE_CHECKING:
     from tests.services.kubernetes import Cluster
 
 _BOOKMARK = 1.0  # seconds without a change, after which a watch is told the version; a real server takes a minute
+_VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update"}
 
 
 class Cut(Exception):
     """The connection is to break off."""
+
+
+@dataclass
+class Request:
+    """What is asked for."""
+
+    verb: str
+    resource: Resource
+    namespace: str | None  # None: all, or it has none
+    name: str
+    query: Mapping[str, str]
+    body: Any
+
+    @property
+    def plural(self) -> str:
+        """Of what."""
+        return self.resource.plural
+
+    @property
+    def selectors(self) -> tuple[str, str]:
+        """By labels, and by fields."""
+        return self.query.get("labelSelector", ""), self.query.get("fieldSelector", "")
+
+    def sees(self, change: Change) -> str | None:
+        """As what a watch is told of a change; None: not at all."""
+        if change.key[0] != self.plural or self.namespace not in (None, change.key[1]):
+            return None
+        matches = selector(*self.selectors)
+        is_in = change.kind != "DELETED" and matches(change.obj)
+        was_in = change.before is not None and matches(change.before)
+        return {(True, True): "MODIFIED", (True, False): "ADDED", (False, True): "DELETED"}.get((is_in, was_in))
+
+
+def parse(method: str, path: str, query: Mapping[str, str], body: Any) -> Request:
+    """Read an address; it is an error if there is nothing there."""
+    words = path.strip("/").split("/")
+    skip = 2 if words[0] == "api" else 3
+    prefix, rest = "/".join(words[:skip]), words[skip:]
+    namespace = None
+    if len(rest) > 2 and rest[0] == "namespaces":
+        namespace, rest = rest[1], rest[2:]
+    resource = RESOURCES.get(rest[0]) if rest else None
+    if (
+        resource is None
+        or prefix != f"api{'s' if '/' in resource.api_version else ''}/{resource.api_version}"
+        or len(rest) > 2
+    ):
+        raise ApiError(404, "the server could not find the requested resource")
+    name = rest[1] if len(rest) > 1 else ""
+    verb = _VERBS.get(method, "")
+    if method == "GET":
+        verb = "get" if name else "watch" if query.get("watch") == "true" else "list"
+    elif method == "DELETE":
+        verb = "delete" if name else "deletecollection"
+    return Request(verb, resource, namespace, name, query, body)
+
+
+def act(cluster: Cluster, request: Request, content: str) -> Json:
+    """Do what is asked for; returns the answer."""
+    store, place = cluster.store, (request.plural, request.namespace or "", request.name)
+    match request.verb:
+        case "create" if request.plural == "selfsubjectaccessreviews":
+            return cluster.review(request.body)
+        case "create" if not request.name:
+            return store.create(*place[:2], request.body)
+        case "get":
+            return store.get(*place)
+        case "patch" if content == "application/merge-patch+json":
+            return store.patch(*place, request.body)
+        case "delete":
+            return store.delete(store.get(*place), **{**request.query, **(request.body or {})})
+        case "list" | "deletecollection":
+            return _all(cluster, request)
+    raise ApiError(405, f"the tests' server knows no {request.verb} of {request.plural} by {content}")
+
+
+def _all(cluster: Cluster, request: Request) -> Json:
+    """List objects, or delete them."""
+    with cluster.store.changed:
+        found = cluster.store.select(request.plural, request.namespace, *request.selectors)
+        for each in found if request.verb == "deletecollection" else ():
+            cluster.store.delete(each, **(request.body or {}))
+        meta = {"resourceVersion": str(cluster.store.version)}
+    items = [{key: value for key, value in each.items() if key not in ("kind", "apiVersion")} for each in found]
+    return {"kind": f"{request.resource.kind}List", "apiVersion": request.resource.api_version, "metadata": meta,
+            "items": items}  # fmt: skip
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -36,13 +120,11 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, cluster: Cluster, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, cluster: Cluster, port: int) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.cluster = cluster
         self.connections: set[socket.socket] = set()
         self.closing = False
-        if context:  # the handshake is the handler's: one that says nothing must not keep others waiting
-            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="kubernetes", daemon=True)
         self.thread.start()
 
@@ -65,10 +147,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
         for each in list(self.connections):
-            try:
-                socket.socket.shutdown(each, socket.SHUT_RDWR)  # not SSLSocket's: another thread is reading
-            except OSError:
-                continue
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
         with self.cluster.store.changed:
             self.cluster.store.changed.notify_all()
         self.thread.join(5)
@@ -85,144 +165,74 @@ class Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     server: Server
 
-    def do_GET(self) -> None:
-        self._answer("GET")
-
-    def do_POST(self) -> None:
-        self._answer("POST")
-
-    def do_PUT(self) -> None:
-        self._answer("PUT")
-
-    def do_PATCH(self) -> None:
-        self._answer("PATCH")
-
-    def do_DELETE(self) -> None:
-        self._answer("DELETE")
-
     def log_message(self, format: str, *args: Any) -> None:
         """Nobody reads it."""
 
-    @property
-    def cluster(self) -> Cluster:
-        return self.server.cluster
-
-    def _answer(self, method: str) -> None:
+    def _answer(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
-            self._serve(method, raw)
+            self._serve(raw)
         except ApiError as error:
             self._send(error.code, error.status(), error.details.get("retryAfterSeconds"))
         except Cut:
-            self._break_off()
+            self.close_connection = True
 
-    def _serve(self, method: str, raw: bytes) -> None:
-        address = urllib.parse.urlsplit(self.path)
-        query = {key: values[-1] for key, values in urllib.parse.parse_qs(address.query, True).items()}
-        if address.path.strip("/") in ("healthz", "livez", "readyz"):
-            return self._send_text("ok")
-        if self.headers.get("Authorization") != f"Bearer {self.cluster.token}":
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
+
+    def _serve(self, raw: bytes) -> None:
+        cluster, address = self.server.cluster, urllib.parse.urlsplit(self.path)
+        if self.headers.get("Authorization") != f"Bearer {cluster.token}":
             raise ApiError(401, "Unauthorized")
-        if (found := discovery.page(address.path, self.cluster.version)) is not None:
-            return self._send(200, found)
-        request = parse(method, address.path, query)
-        request.body = self._read(raw)
-        self.cluster.note(request)
-        after = self._faults(request)
-        self.cluster.check_allowed(request)
+        if address.path == "/version":
+            return self._send(200, {"gitVersion": cluster.version})
+        try:
+            body = json.loads(raw or b"null")
+        except ValueError as error:
+            raise ApiError(400, f"error decoding the body: {error}") from error
+        request = parse(self.command, address.path, dict(urllib.parse.parse_qsl(address.query)), body)
+        cluster.note(request)
+        fault = cluster.take_fault(request)
+        if fault and fault.seconds:
+            time.sleep(fault.seconds)
+        elif fault and not fault.after:
+            raise fault.error or Cut
+        cluster.check_allowed(request)
         if request.verb == "watch":
             return self._watch(request)
-        if request.verb == "get" and request.part == "log":
-            return self._log(request)
-        answer = act(self.cluster, request, self.headers.get("Content-Type", ""))
-        if after:
-            after()
-        return self._send(*answer)
-
-    def _read(self, raw: bytes) -> Any:
-        kind = self.headers.get("Content-Type", "")
-        if "protobuf" in kind:
-            raise ApiError(415, "the tests' server reads JSON and YAML")
-        try:
-            return yaml.safe_load(raw) if "yaml" in kind else json.loads(raw or b"null")
-        except (ValueError, yaml.YAMLError) as error:
-            raise ApiError(400, f"error decoding the body: {error}") from error
-
-    def _faults(self, request: Request) -> Callable[[], None] | None:
-        """Do what the test has ordered; returns what is to be done after the request."""
-        fault = self.cluster.take_fault(request.verb, request.what)
-        if fault is None:
-            return None
-        if fault.seconds:
-            end = time.monotonic() + fault.seconds
-            while time.monotonic() < end and not self.server.closing:
-                time.sleep(0.01)
-            return None
-
-        def raise_it() -> None:
+        answer = act(cluster, request, self.headers.get("Content-Type", ""))
+        if fault and fault.after:
             raise fault.error or Cut
-
-        if fault.after:
-            return raise_it
-        return raise_it()
-
-    # answers
+        return self._send(201 if request.verb == "create" else 200, answer)
 
     def _send(self, code: int, body: Json, retry_after: object = None) -> None:
         data = json.dumps(body).encode()
-        self.send_response(code)
-        if retry_after is not None:
-            self.send_header("Retry-After", str(retry_after))
-        self._headers("application/json", len(data))
+        more = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self._head(code, {"Content-Length": str(len(data)), **more})
         self.wfile.write(data)
 
-    def _send_text(self, text: str) -> None:
-        self.send_response(200)
-        self._headers("text/plain", len(text.encode()))
-        self.wfile.write(text.encode())
-
-    def _headers(self, kind: str, length: int | None) -> None:
-        self.send_header("Content-Type", kind)
-        if length is None:
-            self.send_header("Transfer-Encoding", "chunked")
-        else:
-            self.send_header("Content-Length", str(length))
+    def _head(self, code: int, headers: Mapping[str, str]) -> None:
+        self.send_response(code)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.flush()
 
-    def _chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-        self.wfile.flush()
-
-    def _break_off(self) -> None:
-        self.close_connection = True
-        if self.cluster.resets:  # no FIN but an RST: unread data is lost, and the client is told of an error
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            socket.socket.close(self.connection)
-
-    def _is_cut(self, cuts: int) -> bool:
-        if cuts != self.cluster.cuts or self.server.closing:
-            raise Cut
-        return False
-
-    # what goes on
-
     def _watch(self, request: Request) -> None:
-        store, query = self.cluster.store, request.query
-        cuts, ends = self.cluster.cuts, self.cluster.ends
-        limit = float(query.get("timeoutSeconds") or 1800)
-        end = time.monotonic() + limit
-        watch = Watch(request)
-        self.send_response(200)
-        self._headers("application/json", None)
-        with store.changed:
-            first = watch.first(store)
-            version = store.version if first is not None else int(query["resourceVersion"])
-        for each in first or ():
-            self._event(*each)
-        told = time.monotonic()
-        while time.monotonic() < end and ends == self.cluster.ends and not self._is_cut(cuts):
+        """Tell of changes until its time is over, or a test ends it."""
+        cluster, store = self.server.cluster, self.server.cluster.store
+        cuts, ends, told = cluster.cuts, cluster.ends, time.monotonic()
+        end = told + float(request.query.get("timeoutSeconds", 1800))
+        self._head(200, {"Transfer-Encoding": "chunked"})
+        with store.changed:  # who says no version is told what there is
+            version = int(request.query.get("resourceVersion") or 0)
+            first = [] if version else store.select(request.plural, request.namespace, *request.selectors)
+            version = version or store.version
+        for obj in first:
+            self._event("ADDED", obj)
+        while time.monotonic() < end and ends == cluster.ends:
             with store.changed:
+                if cuts != cluster.cuts or self.server.closing:
+                    raise Cut
                 try:
                     changes = store.after(version)
                 except ApiError as error:
@@ -232,29 +242,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if not changes:
                     store.changed.wait(min(0.5, max(0.0, end - time.monotonic())))
             for change in changes:
-                if kind := watch.sees(change):
+                if kind := request.sees(change):
                     self._event(kind, change.obj)
                     told = time.monotonic()
-            if watch.bookmarks and time.monotonic() - told > _BOOKMARK:
-                self._event("BOOKMARK", watch.bookmark(version))
+            if request.query.get("allowWatchBookmarks") == "true" and time.monotonic() - told > _BOOKMARK:
                 told = time.monotonic()
+                kind = {"kind": request.resource.kind, "apiVersion": request.resource.api_version}
+                self._event("BOOKMARK", kind | {"metadata": {"resourceVersion": str(version)}})
         self._chunk(b"")
 
     def _event(self, kind: str, obj: Json) -> None:
         self._chunk(json.dumps({"type": kind, "object": obj}).encode() + b"\n")
 
-    def _log(self, request: Request) -> None:
-        cuts = self.cluster.cuts
-        parts = self.cluster.kubelet.read_log(request.space, str(request.name), request.query)
-        try:
-            head = next(parts, b"")  # what is wrong is told before the first part
-            self.send_response(200)
-            self._headers("text/plain", None)
-            while head is not None:
-                if head:
-                    self._chunk(head)
-                self._is_cut(cuts)
-                head = next(parts, None)
-        finally:
-            parts.close()
-        self._chunk(b"")
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()

@@ -169,7 +169,7 @@ class KubernetesEngine(Engine):
         about = found.job["metadata"]
         namespace, name = about["namespace"], about["name"]
         if found.secret:
-            values = {each: base64.b64encode(os.environ[each].encode()).decode() for each in found.secret}
+            values = {each: base64.b64encode(value.encode()).decode() for each, value in found.secret.items()}
             labels = {each: about["labels"][each] for each in (*manifest.MANAGED, "lightex.user")}
             secret = {"metadata": {"name": name, "labels": labels}, "data": values}
             _create(cluster, "secrets", namespace, {"apiVersion": "v1", "kind": "Secret", **secret})
@@ -218,8 +218,10 @@ class KubernetesEngine(Engine):
     def _news(self, handles: Sequence[str]) -> dict[str, JobState]:
         """The states that have changed since they were told; the caller holds the condition."""
         for place in self._namespaces.values():
-            for name in place.take_changes():
-                self._last.pop(f"{place.cluster.context}/{place.name}/{name}", None)
+            before = f"{place.cluster.context}/{place.name}/"
+            wanted = {each.removeprefix(before) for each in handles if each.startswith(before)}
+            for name in place.take_changes(wanted):
+                self._last.pop(before + name, None)
         found = {}
         for handle in handles:
             last = self._last.get(handle)
@@ -426,7 +428,7 @@ class KubernetesEngine(Engine):
         for place in [*places, *([remote] if remote and remote.kind == "s3" else [])]:
             Bucket.of(place).check()
         if remote and remote.kind == "s3":
-            self._luggage_of().pack(project, storage, tell)
+            self._luggage_of().check(project, storage, tell)
 
     def _place(self, read: options.Options) -> tuple[Cluster, str]:
         cluster = api.connect(read.context)

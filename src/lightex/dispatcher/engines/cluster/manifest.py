@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,14 @@ class Travel:
         top: where the code is unpacked.
         returns: whether something is brought back.
         remote: the store of runs, as the Job's annotation has it; None: runs are seen by nodes.
+        credentials: variables by which stores are reached.
     """
 
     task: Mapping[str, Any]
     top: Path | None
     returns: bool
     remote: Mapping[str, Any] | None
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,12 @@ class Objects:
     Attributes:
         job: the Job.
         service: by which several nodes find each other.
-        secret: names of variables of this process that the Job's Secret holds.
+        secret: variables that the Job's Secret holds, which are written down nowhere else.
     """
 
     job: dict[str, Any]
     service: dict[str, Any] | None
-    secret: tuple[str, ...]
+    secret: Mapping[str, str] = field(repr=False)
 
 
 def name_of(job: Job) -> str:
@@ -116,7 +118,8 @@ def objects(job: Job, image: str, options: Options, namespace: str, travel: Trav
     }
     annotations = {RUN_DIR: str(job.run.path), HOST: host()}
     annotations |= {REMOTE: _json(travel.remote)} if travel and travel.remote else {}
-    secret = _secrets(job, options, travel)
+    secret = {name: os.environ[name] for name in _inherited(job)}
+    secret |= travel.credentials if travel and not options.s3_secret else {}
     spec: dict[str, Any] = {
         "backoffLimit": 0,
         "ttlSecondsAfterFinished": int(parse_duration(options.ttl)),
@@ -125,7 +128,7 @@ def objects(job: Job, image: str, options: Options, namespace: str, travel: Trav
                 "labels": labels,
                 **({"annotations": dict(options.annotations)} if options.annotations else {}),
             },
-            "spec": _merged(_pod(job, image, options, travel, secret), options.pod),
+            "spec": _merged(_pod(job, image, options, travel), options.pod),
         },
     }
     if options.deadline is not None:
@@ -138,11 +141,9 @@ def objects(job: Job, image: str, options: Options, namespace: str, travel: Trav
     return Objects(made, _service(name, namespace, labels) if nodes > 1 else None, secret)
 
 
-def _secrets(job: Job, options: Options, travel: Travel | None) -> tuple[str, ...]:
-    """The variables of this process's environment that are to be had inside, and are nowhere written down."""
-    wanted = call.inherited(job.inherit, _environment(job))
-    stores = () if options.s3_secret or not travel else call.inherited(("AWS_*",), {})
-    return tuple(dict.fromkeys((*wanted, *stores)))
+def _inherited(job: Job) -> tuple[str, ...]:
+    """The variables of this process's environment that the command gets."""
+    return call.inherited(job.inherit, _environment(job))
 
 
 def _service(name: str, namespace: str, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def _service(name: str, namespace: str, labels: Mapping[str, str]) -> dict[str, 
     return {"apiVersion": "v1", "kind": "Service", "metadata": about, "spec": spec}
 
 
-def _pod(job: Job, image: str, options: Options, travel: Travel | None, secret: tuple[str, ...]) -> dict[str, Any]:
+def _pod(job: Job, image: str, options: Options, travel: Travel | None) -> dict[str, Any]:
     seen = volumes.of(job, travel.top if travel else None)
     user_id, group_id = options.ids
     security: dict[str, Any] = {"runAsUser": user_id, "runAsGroup": group_id}
@@ -166,7 +167,7 @@ def _pod(job: Job, image: str, options: Options, travel: Travel | None, secret: 
         "terminationGracePeriodSeconds": grace,
         "enableServiceLinks": False,
         "securityContext": security,
-        "containers": [_command(job, image, options, seen, travel, secret)],
+        "containers": [_command(job, image, options, seen, travel)],
         "volumes": seen.volumes,
     }
     if options.service_account:
@@ -205,7 +206,6 @@ def _command(
     options: Options,
     seen: volumes.Volumes,
     travel: Travel | None,
-    secret: tuple[str, ...],
 ) -> dict[str, Any]:
     """The container of the command."""
     container = call.of(job)
@@ -214,8 +214,7 @@ def _command(
     grace = f"{math.ceil(job.grace)}" if alive else ""  # else the node kills it
     words = [*filter(None, [str(entrypoint or "")]), *job.command]
     env = [{"name": name, "value": _literal(value)} for name, value in _environment(job).items()]
-    inherited = [name for name in secret if name in call.inherited(job.inherit, _environment(job))]
-    env += [_from_secret(name, name_of(job)) for name in inherited]
+    env += [_from_secret(name, name_of(job)) for name in _inherited(job)]
     made: dict[str, Any] = {
         "name": COMMAND,
         "image": image,
@@ -252,7 +251,7 @@ def _copier(what: str, job: Job, options: Options, seen: volumes.Volumes, travel
     if options.s3_secret:
         made["envFrom"] = [{"secretRef": {"name": options.s3_secret}}]
     else:
-        env += [_from_secret(name, name_of(job)) for name in call.inherited(("AWS_*",), {})]
+        env += [_from_secret(name, name_of(job)) for name in travel.credentials]
     return made
 
 

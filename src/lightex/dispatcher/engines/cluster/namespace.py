@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from lightex.core.rundir import SUBMITTED
 from lightex.dispatcher.engine import JobState
@@ -59,14 +59,18 @@ class Namespace:
         """A Job by its name, also one that was there; the caller holds the condition."""
         return self._jobs.objects.get(name) or self._jobs.removed.get(name)
 
-    def take_changes(self) -> set[str]:
-        """The names of Jobs of which something has changed since the last call; the caller holds the condition."""
+    def take_changes(self, wanted: Collection[str]) -> set[str]:
+        """The names of Jobs of which something has changed since the last call; the caller holds the condition.
+
+        Those that are not wanted are forgotten as soon as they are gone: others run Jobs of this user too.
+        """
         names = set(self._jobs.take_changes())
         for pod in self._pods.take_changes():
             found = self._pods.objects.get(pod) or self._pods.removed.get(pod)
             if found and (job := found["metadata"].get("labels", {}).get("job-name")):
                 self._pods_of[job][pod] = None
                 names.add(job)
+        self.forget(name for name in names if name not in wanted and name not in self._jobs.objects)
         return names
 
     def state(self, name: str) -> JobState | None:

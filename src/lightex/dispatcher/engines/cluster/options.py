@@ -107,5 +107,5 @@ def read(given: Mapping[str, Any]) -> Options:
 def _seconds(name: str, value: float | str) -> None:
     try:
         parse_duration(value)
-    except ValueError as error:
-        raise ConfigError(f"{_GIVEN}.{name}: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{_GIVEN}.{name}: {error.message}", *error.details) from error

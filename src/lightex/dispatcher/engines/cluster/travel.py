@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core.cache import cache_folder
-from lightex.core.errors import StorageError
+from lightex.core.errors import ConfigError, StorageError
 from lightex.core.taxonomy import Storage, Store
 from lightex.core.units import parse_size
 from lightex.dispatcher.engines.cluster.manifest import Travel
@@ -55,6 +56,25 @@ class Luggage:
                 self._sent.add(packed.digest)
         return packed
 
+    def check(self, project: Path, storage: Storage, tell: Callable[[str], None]) -> None:
+        """Send the code, and look whether it has the named folders that are within it.
+
+        Raises:
+            ConfigError: git ignores one of them, so that it stays here.
+            StorageError: see `pack`.
+        """
+        packed = self.pack(project, storage, tell)
+        for name, place in store.folders(storage, project).items():
+            if place.kind != "path" or not Path(place.folder).is_relative_to(packed.base):
+                continue
+            inside = Path(place.folder).relative_to(packed.base).as_posix()
+            with tarfile.open(packed.file) as tree:
+                if inside != "." and not any(each.startswith(f"{inside}/") for each in tree.getnames()):
+                    raise ConfigError(
+                        f"storage.dirs.{name}: {place.folder} is no part of the code that is copied to nodes",
+                        f'git ignores it, or it is empty. Bring it to a store, and name that: "s3://BUCKET/{name}"',
+                    )
+
     def travel(self, job: Job, tell: Callable[[str], None] = lambda _: None) -> Travel | None:
         """What is to be brought for a job, and back; None: nodes see all of it. Its code is in the store then.
 
@@ -79,8 +99,10 @@ class Luggage:
         }
         returns = bool(copied) or any(place.store.write for place in staged.values())
         if copied is None:
-            return Travel(task, None, returns, None)
+            return Travel(task, None, returns, None, _credentials())
         packed = self.pack(project, job.storage, tell)
+        if not job.cwd.is_relative_to(packed.base):
+            raise ConfigError(f"cwd: {job.cwd} is not within the code that is copied, {packed.base}")
         task |= {
             "remote": _inside(copied),
             "name": mirror.name_of(job.run.path),
@@ -88,7 +110,7 @@ class Luggage:
             "project": str(packed.base),
             "upstream": [{"name": mirror.name_of(path), "path": str(path)} for path in job.after],
         }
-        return Travel(task, packed.base, returns, {"url": copied.url, "endpoint": copied.endpoint})
+        return Travel(task, packed.base, returns, {"url": copied.url, "endpoint": copied.endpoint}, _credentials())
 
 
 def send_run(job: Job) -> None:
@@ -101,14 +123,28 @@ def send_run(job: Job) -> None:
     if remote is None or remote.kind != "s3":
         return
     bucket = Bucket.of(remote)
-    first = job.attempt == 1
-    Mirror(bucket, mirror.name_of(job.run.path)).push(job.run.path, mirror.users if first else _all)
+    own = Mirror(bucket, mirror.name_of(job.run.path))
+    if job.attempt > 1:  # an attempt whose node was lost may have left more there than has come back
+        own.pull(job.run.path, mirror.users)
+    own.push(job.run.path, mirror.users if job.attempt == 1 else mirror.everyones)
     for path in job.after:
-        Mirror(bucket, mirror.name_of(path)).push(path, _all)
+        Mirror(bucket, mirror.name_of(path)).push(path, mirror.everyones)
 
 
-def _all(_path: str) -> bool:
-    return True
+def _credentials() -> dict[str, str]:
+    """The variables by which a pod reaches stores as we do, wherever we have that from."""
+    import boto3
+
+    session = boto3.Session()
+    found = session.get_credentials()
+    frozen = found.get_frozen_credentials() if found else None
+    given = {
+        "AWS_ACCESS_KEY_ID": frozen.access_key if frozen else None,
+        "AWS_SECRET_ACCESS_KEY": frozen.secret_key if frozen else None,
+        "AWS_SESSION_TOKEN": frozen.token if frozen else None,
+        "AWS_REGION": session.region_name,
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 def _inside(place: Place) -> dict[str, Any]:

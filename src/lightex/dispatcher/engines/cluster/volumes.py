@@ -103,6 +103,11 @@ def check(experiment: Experiment[Any], project: Path, runs: Path | None = None) 
                 f"container.mounts: {bound[0]} is on this machine, which nodes do not see with storage.remote on s3",
                 'keep it on a store: Storage(dirs={"data": "s3://BUCKET/DATA"})',
             )
+        if container.mount_lightex:
+            raise ConfigError(
+                "container.mount_lightex: LightEx is on this machine, which nodes do not see with storage.remote on s3",
+                "install it in the image: pip install lightex",
+            )
         return
     seen = store.seen_here(remote, "storage.remote")
     for what, path in (("the project", project), ("cwd", cwd), ("the folder of runs", runs)):

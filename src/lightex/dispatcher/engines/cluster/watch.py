@@ -135,6 +135,7 @@ class Watch:
             self._changed.notify_all()
 
     def _take(self, name: str, found: Object) -> None:
+        found["metadata"].pop("managedFields", None)  # half of it, and of no use here
         self.objects[name] = found
         self.removed.pop(name, None)
         self._dirty[name] = None
