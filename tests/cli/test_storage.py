@@ -134,9 +134,8 @@ def test_what_is_there_is_not_brought_again_and_what_has_changed_is(demo, lx, s3
 
 @pytest.mark.s3
 def test_a_plan_downloads_nothing(demo, lx, fetched, staged):
-    done = lx("plan", "base")
-    assert done.code == 0, done
-    assert str(staged) in "".join(done.out.split())  # lines are wrapped
+    (planned,) = lx("plan", "base", "--json").json
+    assert planned["command"] == ["python", "train.py", str(staged)]
     assert fetched == []
     assert not (demo / "runs").exists()
 
@@ -234,14 +233,21 @@ def test_a_resume_that_cannot_stage_leaves_the_sweep_as_it_is(demo, lx, s3, tmp_
 
 @pytest.mark.s3
 def test_a_search_is_staged_for_and_so_are_the_trials_it_goes_on_with(demo, lx, tmp_path, fetched):
-    (demo / "lxconfig.py").write_text(
-        (demo / "lxconfig.py").read_text().replace("replace, sweep", "replace, search, sweep, uniform")
-        + 'tuned = search(replace(base, {"metric": "loss"}), {"hp.lr": uniform(0, 1)}, trials=3, sampler="random")\n'
+    config = (demo / "lxconfig.py").read_text().replace("replace, sweep", "replace, search, sweep, uniform")
+    tuned = (
+        'tuned = search(replace(base, {"metric": "loss"}), {"hp.lr": uniform(0, 1)}, trials=TRIALS, sampler="random")'
     )
+    (demo / "lxconfig.py").write_text(config + tuned.replace("TRIALS", "1"))
     (demo / "train.py").write_text(READS + "import lightex\nwith lightex.start_run() as run: run.log({'loss': 1.0})\n")
-    done = lx("run", "tuned", "-j", "1")
+    done = lx("run", "tuned")
     assert done.code == 0, done
     assert sorted(fetched) == ["deep/more.bin", "words.txt"]
+    (demo / "lxconfig.py").write_text(config + tuned.replace("TRIALS", "2"))
+    shutil.rmtree(tmp_path / "cache")
+    done = lx("resume")
+    assert "1 trials to choose" in done.out
+    assert done.code == 0, done
+    assert outputs(lx) == ["hello", "hello"]
 
 
 @pytest.mark.s3
@@ -251,9 +257,56 @@ def test_an_upload_that_fails_is_told_and_the_runs_have_succeeded_all_the_same(d
     assert done.code not in (0, 130)
     assert f"there is no bucket '{s3.bucket}'" in " ".join(done.err.split())
     assert "Traceback" not in done.err
-    assert "1 succeeded" in done.out
     assert [run["status"] for run in runs(lx)] == ["SUCCEEDED"]
     assert (s3.place("out", write=True).here / "weights" / "0.1" / "w.txt").exists()  # nothing is lost here
+
+
+@pytest.mark.s3
+def test_an_upload_that_fails_takes_no_word_from_the_summary(demo, lx, s3):
+    (demo / "write.py").write_text(WRITES + removes_the_bucket(s3))
+    assert "1 succeeded" in lx("run", "writing").out
+
+
+@pytest.mark.s3
+def test_an_upload_that_fails_for_a_while_is_made_up_for(demo, lx, s3):
+    """The bucket is away when the first run ends, and there again for the second one, which sends all."""
+    makes = f"boto3.client('s3', endpoint_url='{s3.endpoint}').create_bucket(Bucket='{s3.bucket}')\n"
+    away, back = removes_the_bucket(s3).replace("\n", "\n    "), f"import boto3\n    {makes}"
+    (demo / "write.py").write_text(WRITES + f"if lr == '0.1':\n    {away}\nelse:\n    {back}")
+    done = lx("run", "writing", "hp.lr=0.1,0.2", "-j", "1")
+    assert s3.keys("out/") == ["out/weights/0.1/w.txt", "out/weights/0.2/w.txt"]
+    assert done.code == 0, done
+
+
+@pytest.mark.s3
+def test_one_folder_that_is_named_twice_is_brought_back_if_one_of_them_says_so(demo, lx, s3):
+    config = (demo / "lxconfig.py").read_text()
+    for number, named in enumerate(('"out": out, "same": only_read', '"same": only_read, "out": out')):
+        only_read = f"only_read = Store('s3://{s3.bucket}/out', endpoint='{s3.endpoint}')\nbase ="
+        text = config.replace("base =", only_read, 1).replace('"data": data, "out": out', f'"data": data, {named}')
+        (demo / "lxconfig.py").write_text(text)
+        done = lx("run", "writing", f"hp.lr={number}")
+        assert done.code == 0, done
+        assert s3.keys("out/") == [f"out/weights/{each}.0/w.txt" for each in range(number + 1)]
+
+
+@pytest.mark.s3
+def test_buckets_of_one_name_at_two_services_are_both_staged(demo, lx, s3):
+    other = s3.endpoint.replace("127.0.0.1", "localhost")
+    config = (
+        (demo / "lxconfig.py")
+        .read_text()
+        .replace(
+            'dirs={"data": data}', f"dirs={{'data': data, 'more': Store('s3://{s3.bucket}/data', endpoint='{other}')}}"
+        )
+    )
+    (demo / "lxconfig.py").write_text(
+        config.replace('{{ dirs.data }}"], hp', '{{ dirs.data }}", "{{ dirs.more }}"], hp')
+    )
+    (demo / "train.py").write_text(READS + "print(Path(sys.argv[2], 'words.txt').read_text())\n")
+    done = lx("run", "base")
+    assert done.code == 0, (done, outputs(lx))
+    assert outputs(lx) == ["hello\nhello"]
 
 
 @pytest.mark.s3

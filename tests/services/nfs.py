@@ -89,7 +89,9 @@ long ptrace(long request, long pid, void *address, void *data)
 
 def lacks() -> str | None:
     """Why it cannot be started here, or None."""
-    missing = [program for program in _PROGRAMS if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
+    missing = [
+        program for program in _PROGRAMS if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None
+    ]
     missing += [] if _MODULES.is_dir() else [str(_MODULES)]
     missing += [] if list(Path("/usr/lib").glob("*/ganesha/libfsalvfs.so")) else ["libfsalvfs.so"]
     if missing:

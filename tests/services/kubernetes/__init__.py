@@ -1,13 +1,9 @@
 """A Kubernetes cluster of the tests' own: an API server in this process, its controllers, and pods that are told or run.
 
-Tests make a `Cluster` through the fixtures `cluster` (the test says what pods do: `ByHand`) and `docker_cluster` (pods
-run as containers of the docker daemon: `DockerKubelet`). The official client finds it by `cluster.kubeconfig`. A test
-looks at objects and changes them by methods of `Cluster`, makes errors by those of `Faults` and loses nodes by those of
-`Nodes`. All objects are as JSON has them; what a method returns is the test's own.
-
-It differs from a real cluster in what no engine of ours needs: pods have restartPolicy Never; Jobs have no TTL and no
-pause before a failed pod is replaced; there are no logs, ConfigMaps, probes, sidecars, taints of one's own and no
-network, users or server-side apply. A bookmark comes after a second, not a minute.
+Tests make a `Cluster` through the fixtures `cluster` (the test says what pods do) and `docker_cluster` (pods run as
+containers of the docker daemon). The official client finds it by `cluster.kubeconfig`. All objects are as JSON has
+them. It lacks what no engine of ours needs: there are no logs, ConfigMaps, probes, restarts, TTLs, users, pauses before
+a failed pod is replaced, and no network of the pods' own; and a bookmark comes after a second.
 """
 
 from __future__ import annotations
@@ -33,30 +29,18 @@ _T = TypeVar("_T")
 
 
 class Cluster(ByHand, Faults, Nodes):
-    """An API server, what it knows, and what goes on in it.
-
-    Attributes:
-        kubeconfig: the file that clients find it by.
-        token: what they must say.
-        namespace: the one of the kubeconfig.
-        version: as /version tells it.
-        requests: how often what was asked for, by verb and resource.
-        bodies: what was written, in order: verb, resource, object.
-        errors: exceptions in threads of this cluster; `close` fails if there are any.
-        terminating: seconds that a deleted pod takes to go where there is no kubelet; None: until `remove_pod`.
-    """
+    """An API server, what it knows, and what goes on in it."""
 
     def __init__(self, folder: Path, kubelet: Kubelet | None = None) -> None:
-        self.folder, self.kubelet = folder, kubelet or Kubelet()
-        self.namespace, self.token, self.version = "default", f"token-{random_name()}", "v1.37.0"
-        self.requests: Counter[tuple[str, str]] = Counter()
-        self.bodies: list[tuple[str, str, Json]] = []
-        self.errors: list[BaseException | None] = []
-        self.terminating: float | None = 0.05
+        self.folder, self.kubelet, self.namespace = folder, kubelet or Kubelet(), "default"
+        self.token, self.version = f"token-{random_name()}", "v1.37.0"  # what clients must say; what /version says
+        self.requests: Counter[tuple[str, str]] = Counter()  # how often what was asked for: verb, resource
+        self.bodies: list[tuple[str, str, Json]] = []  # what was written, in order: verb, resource, object
+        self.terminating: float | None = 0.05  # seconds that a deleted pod takes to go by itself; None: it stays
         self.faults: list[Fault] = []
         self.denied: set[tuple[str, str]] = set()
-        self.refusal = ""  # why no pod may be made
-        self.cuts, self.ends = 0, 0  # how often watches were cut, and ended
+        self.refusal: str | None = None  # why no pod may be made
+        self.cuts = self.ends = 0  # how often watches were cut, and ended
         self.lost: set[str] = set()  # nodes
         self.claims: dict[str, Path] = {}
         self.store = Store()
@@ -65,25 +49,16 @@ class Cluster(ByHand, Faults, Nodes):
         self.add_node("node1")
         self.port, self._server = 0, None
         self.up()
+        context = {"cluster": "lx", "user": "lx", "namespace": "default"}
+        config = {"apiVersion": "v1", "kind": "Config", "current-context": "lx",
+                  "clusters": [{"name": "lx", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
+                  "contexts": [{"name": "lx", "context": context}],
+                  "users": [{"name": "lx", "user": {"token": self.token}}]}  # fmt: skip
         self.kubeconfig = folder / "kubeconfig"
-        self.kubeconfig.write_text(json.dumps(self._config()))  # YAML is JSON too
+        self.kubeconfig.write_text(json.dumps(config))  # YAML is JSON too
         self._controllers = Controllers(self)
         self.later = self._controllers.later
         self.kubelet.start(self)
-
-    def _config(self) -> Json:
-        context = {"cluster": "lx", "user": "lx", "namespace": self.namespace}
-        return {"apiVersion": "v1", "kind": "Config", "current-context": "lx",
-                "clusters": [{"name": "lx", "cluster": {"server": self.url}}],
-                "contexts": [{"name": "lx", "context": context}],
-                "users": [{"name": "lx", "user": {"token": self.token}}]}  # fmt: skip
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"http://127.0.0.1:{self.port}"
-
-    # whether it is there
 
     def up(self) -> None:
         """Listen, on the port of before."""
@@ -102,7 +77,6 @@ class Cluster(ByHand, Faults, Nodes):
         self.down()
         self._controllers.close()
         self.kubelet.close()
-        assert not self.errors, self.errors
 
     def pause(self) -> None:
         """Let the controllers do nothing: a Job gets no pods, no pod gets a node."""
@@ -112,7 +86,7 @@ class Cluster(ByHand, Faults, Nodes):
         """Let the controllers go on."""
         self._controllers.paused = False
 
-    # what is in it
+    # what is in it: what is returned is the test's own
 
     def get(self, plural: str, name: str, namespace: str = "default") -> Json | None:
         """An object, or None."""
@@ -124,7 +98,7 @@ class Cluster(ByHand, Faults, Nodes):
 
     def create(self, obj: Json) -> Json:
         """Create an object, as a user would."""
-        space = obj["metadata"].get("namespace", self.namespace)
+        space = obj["metadata"].get("namespace", "default")
         return copy.deepcopy(self.store.create(OF_KIND[obj["kind"]].plural, space, obj))
 
     def patch(self, plural: str, name: str, changes: Json, namespace: str = "default") -> Json:
@@ -158,9 +132,7 @@ class Cluster(ByHand, Faults, Nodes):
         with self.store.changed:
             self.requests[request.verb, request.plural] += 1
             if request.verb in ("create", "update", "patch"):
-                self.bodies.append((request.verb, request.plural, copy.deepcopy(request.body)))
-
-    # what else there may be
+                self.bodies.append((request.verb, request.plural, request.body))
 
     def add_claim(self, name: str, path: Path | None = None) -> Path:
         """Add a PersistentVolumeClaim that is bound; returns its folder."""
@@ -171,21 +143,14 @@ class Cluster(ByHand, Faults, Nodes):
         self.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})
         return self.claims[name]
 
-    def add_priority_class(self, name: str, value: int) -> None:
-        """Add a PriorityClass."""
-        self.store.create("priorityclasses", "", {"metadata": {"name": name}, "value": value})
-
     def add_event(self, about: str | Json, reason: str, message: str, type: str = "Warning", kind: str = "Pod") -> Json:
         """Add an Event about an object, or about a pod or a Job by name."""
         if isinstance(about, str):
             about = self.find_pod(about) if kind == "Pod" else self.store.get(OF_KIND[kind].plural, "default", about)
         meta = about["metadata"]
         whom = {"kind": about["kind"], "namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"]}
-        return self.store.create("events", meta["namespace"], {
-            "metadata": {"name": f"{meta['name'][:200]}.{time.time_ns():x}{random_name()}"},
-            "involvedObject": whom, "reason": reason, "message": message, "type": type, "lastTimestamp": now()})  # fmt: skip
-
-    def review(self, body: Json) -> Json:
-        """The answer to a SelfSubjectAccessReview."""
-        wanted = body["spec"]["resourceAttributes"]
-        return body | {"status": {"allowed": (wanted["verb"], wanted["resource"]) not in self.denied}}
+        more = {"reason": reason, "message": message, "type": type, "lastTimestamp": now()}
+        name = f"{meta['name']}.{time.time_ns():x}{random_name()}"
+        return self.store.create(
+            "events", meta["namespace"], {"metadata": {"name": name}, "involvedObject": whom, **more}
+        )

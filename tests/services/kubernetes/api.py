@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 Json = dict[str, Any]
@@ -42,28 +43,31 @@ _RESOURCES = (
 RESOURCES = {each.plural: each for each in _RESOURCES}
 OF_KIND = {each.kind: each for each in _RESOURCES}
 
-_REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed",
-            409: "Conflict", 410: "Expired", 415: "UnsupportedMediaType", 422: "Invalid", 429: "TooManyRequests",
-            503: "ServiceUnavailable", 504: "Timeout"}  # fmt: skip
+_REASONS = {
+    409: "AlreadyExists",
+    410: "Expired",
+    422: "Invalid",
+    500: "InternalError",
+}  # where it is not HTTP's own word
 
 
 class ApiError(Exception):
     """An answer that is no success."""
 
-    def __init__(self, code: int, message: str, reason: str | None = None, **details: Any) -> None:
+    def __init__(self, code: int, message: str, **details: Any) -> None:
         super().__init__(message)
         self.code, self.message, self.details = code, message, details
-        self.reason = reason or _REASONS.get(code, "InternalError")
 
     def status(self) -> Json:
         """As a Status object."""
-        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": self.message,
-                "reason": self.reason, "details": self.details, "code": self.code}  # fmt: skip
+        reason = _REASONS.get(self.code) or HTTPStatus(self.code).phrase.replace(" ", "")
+        about = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": self.message}
+        return about | {"reason": reason, "details": self.details, "code": self.code}
 
 
-def refusal(code: int, resource: Resource, name: str, why: str, reason: str | None = None) -> ApiError:
+def refusal(code: int, plural: str, name: str, why: str) -> ApiError:
     """The error of what is not to be had of an object."""
-    return ApiError(code, f'{resource.plural} "{name}" {why}', reason, name=name, kind=resource.plural)
+    return ApiError(code, f'{plural} "{name}" {why}', name=name, kind=plural)
 
 
 def random_name() -> str:
@@ -76,16 +80,13 @@ def now(later: float = 0.0) -> str:
     return (datetime.now(UTC) + timedelta(seconds=later)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "m": 1e-3}
-_UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("KMGT", start=1)}
-_QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([KMGT]i|[mkMGT]?)")
+_UNITS = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
 
 def quantity(value: object) -> float:
     """The number of a quantity: 100m, 1.5Gi."""
-    if not (found := _QUANTITY.fullmatch(str(value))):
-        raise ApiError(422, f"quantities must match the regular expression {_QUANTITY.pattern}: {value}")
-    return float(found[1]) * _UNITS[found[2]]
+    number = re.match(r"[\d.]+", str(value))[0]
+    return float(number) * _UNITS[str(value).removeprefix(number)]
 
 
 _TEST = re.compile(r"\s*([\w./-]+)\s*(!=|==?)\s*([\w./-]*)\s*")
@@ -95,22 +96,19 @@ _FIELDS = {"metadata.name", "spec.nodeName", "status.phase", "type", "reason", "
 def selector(labels: str = "", fields: str = "") -> Callable[[Json], bool]:
     """Whether an object matches: by its labels (`a=b,c!=d`), and by its fields (`status.phase!=Running`)."""
     tests = []
-    for text, look in ((labels, _label), (fields, _field)):
+    for text, is_label in ((labels, True), (fields, False)):
         for part in filter(None, text.split(",")):
-            if not (found := _TEST.fullmatch(part)) or (look is _field and found[1] not in _FIELDS):
+            if not (found := _TEST.fullmatch(part)) or not (is_label or found[1] in _FIELDS):
                 raise ApiError(400, f'the tests\' server knows no requirement "{part}"')
-            tests.append((look, found[1], found[3], found[2] != "!="))
-    return lambda obj: all((look(obj, key) == value) is equal for look, key, value, equal in tests)
+            path = ["metadata", "labels", found[1]] if is_label else found[1].split(".")
+            tests.append((path, found[3], found[2] != "!="))
+    return lambda obj: all((_at(obj, path) == value) is equal for path, value, equal in tests)
 
 
-def _label(obj: Json, key: str) -> object:
-    return obj["metadata"].get("labels", {}).get(key)
-
-
-def _field(obj: Any, path: str) -> object:
-    for name in path.split("."):
-        obj = obj.get(name, "")
-    return obj
+def _at(obj: Any, path: list[str]) -> object:
+    for name in path:
+        obj = obj.get(name, {})
+    return obj or ""
 
 
 def merge(old: Any, change: Any) -> Any:
@@ -130,9 +128,6 @@ def containers_of(pod: Json) -> list[Json]:
     return [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
 
 
-# statuses
-
-
 def is_over(pod: Json) -> bool:
     """Whether a pod has ended."""
     return pod["status"]["phase"] in ("Succeeded", "Failed")
@@ -148,34 +143,13 @@ def has_condition(status: Json, *kinds: str) -> bool:
     return any(each["type"] in kinds and each["status"] == "True" for each in status.get("conditions", ()))
 
 
-def with_condition(status: Json, kind: str, value: str = "True", **more: Any) -> Json:
-    """A status with a condition set; the time of its transition stays where its value stays."""
-    conditions = status.get("conditions", ())
-    old = next((each for each in conditions if each["type"] == kind), {})
+def with_condition(status: Json, kind: str, value: str = "True", reason: str = "", message: str = "") -> Json:
+    """A status with a condition set."""
+    others = {each["type"]: each for each in status.get("conditions", ())}
+    old = others.pop(kind, {})
     time = old["lastTransitionTime"] if old.get("status") == value else now()
-    new = {"type": kind, "status": value, "lastTransitionTime": time, **more}
-    return status | {"conditions": [*(each for each in conditions if each["type"] != kind), new]}
-
-
-def with_ready(status: Json, ready: bool, reason: str = "ContainersNotReady") -> Json:
-    """The status of a pod whose containers are ready, or not."""
-    why = {} if ready else {"reason": reason, "message": "containers with unready status"}
-    return with_condition(with_condition(status, "Ready", str(ready), **why), "ContainersReady", str(ready), **why)
-
-
-def disrupted(status: Json, reason: str, message: str) -> Json:
-    """The status of a pod that is ended from outside."""
-    return with_condition(status, "DisruptionTarget", reason=reason, message=message)
-
-
-def running() -> Json:
-    """The state of a container that runs."""
-    return {"running": {"startedAt": now()}}
-
-
-def waiting(reason: str, message: str = "") -> Json:
-    """The state of a container that does not run yet."""
-    return {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+    new = {"type": kind, "status": value, "lastTransitionTime": time, "reason": reason, "message": message}
+    return status | {"conditions": [*others.values(), new]}
 
 
 def ended(code: int, reason: str | None = None, message: str | None = None, began: str | None = None) -> Json:
@@ -187,6 +161,5 @@ def ended(code: int, reason: str | None = None, message: str | None = None, bega
 
 def entry(container: Json, state: Json) -> Json:
     """A container as a pod's status has it."""
-    runs = "running" in state
-    return {"name": container["name"], "state": state, "lastState": {}, "ready": runs, "started": runs,
-            "restartCount": 0, "image": container["image"], "imageID": ""}  # fmt: skip
+    more = {"ready": "running" in state, "restartCount": 0, "lastState": {}, "imageID": ""}
+    return {"name": container["name"], "image": container["image"], "state": state, **more}

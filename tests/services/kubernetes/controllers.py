@@ -1,32 +1,20 @@
-"""What goes on by itself: Jobs make pods, owners that are gone take what is theirs along, deadlines pass."""
+"""What goes on by itself: Jobs make pods, these get nodes, owners that are gone take what is theirs along."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import heapq
-import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tests.services.kubernetes.api import (
-    INDEX,
-    ApiError,
-    Json,
-    containers_of,
-    has_condition,
-    is_leaving,
-    is_over,
-    now,
-    random_name,
-    with_condition,
-)
-from tests.services.kubernetes.scheduler import Scheduler
-from tests.services.kubernetes.store import FOREGROUND, Change, owners_of
+from tests.services.kubernetes import api
+from tests.services.kubernetes.api import ApiError, Json, has_condition, is_leaving, is_over, quantity, with_condition
+from tests.services.kubernetes.store import FOREGROUND, Change, key_of, owners_of
 
 if TYPE_CHECKING:
     from tests.services.kubernetes import Cluster
@@ -35,97 +23,85 @@ _REACHED = {"reason": "CompletionsReached", "message": "Reached expected number 
 _TOO_LATE = {"reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline"}
 _TOO_OFTEN = {"reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit"}
 
+Amounts = dict[str, float]  # by resource
+
 
 class Controllers:
     """One thread that looks at what has changed, and does what is due."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.store = cluster, cluster.store
-        self.jobs, self.scheduler = JobController(cluster, self.later), Scheduler(cluster)
+        self.store = cluster.store
+        self.jobs, self.scheduler = JobController(cluster), Scheduler(cluster)
         self.paused = self._closing = False
         self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
-        self._due: list[tuple[float, int, Callable[[], Any]]] = []
-        self._numbers = itertools.count()
+        self._timers: list[threading.Timer] = []
         self.store.listeners.append(self._changes.put)
         self._thread = threading.Thread(target=self._run, name="controllers", daemon=True)
         self._thread.start()
 
     def later(self, seconds: float, work: Callable[[], Any]) -> None:
-        """Do something after a while."""
-        with self.store.changed:
-            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._numbers), work))
-        self._changes.put(None)  # it may be due before all others
+        """Do something after a while, unless what it is about is gone."""
+
+        def do() -> None:
+            with self.store.changed, contextlib.suppress(ApiError):
+                work()
+
+        self._timers.append(threading.Timer(seconds, do))
+        self._timers[-1].daemon = True
+        self._timers[-1].start()
 
     def close(self) -> None:
         """Do nothing any more."""
         self._closing = True
         self._changes.put(None)
+        for each in self._timers:
+            each.cancel()
         self._thread.join(5)
 
     def _run(self) -> None:
-        while not self._closing:
-            try:
-                self._step()
-            except Exception as error:
-                self.cluster.errors.append(error)
+        while (change := self._changes.get()) or not self._closing:
+            while self.paused and not self._closing:
+                time.sleep(0.01)
+            with self.store.changed:
+                self._look_at(change)
 
-    def _step(self) -> None:
-        changes: list[Change | None] = []
-        with contextlib.suppress(queue.Empty):
-            changes.append(self._changes.get(timeout=max(0.0, self._due[0][0] - time.monotonic()) if self._due else 1))
-            while True:
-                changes.append(self._changes.get_nowait())
-        while self.paused and not self._closing:
-            time.sleep(0.01)
-        with self.store.changed:
-            while self._due and self._due[0][0] <= time.monotonic():
-                with contextlib.suppress(ApiError):  # what it was about is gone
-                    heapq.heappop(self._due)[2]()
-            jobs: dict[str, Json] = {}
-            for change in filter(None, changes):
-                self._collect(change)
-                job = change.obj if change.key[0] == "jobs" else self.store.owner_of(change.obj)
-                if job and job["kind"] == "Job":
-                    jobs[job["metadata"]["uid"]] = job
-                    if change.key[0] == "pods" and change.kind == "DELETED":
-                        self.jobs.count(job, change.obj)
-            for job in jobs.values():
-                self.jobs.look_at(job)
-            if any(change and change.key[0] in ("pods", "nodes", "persistentvolumeclaims") for change in changes):
-                self.scheduler.schedule()
+    def _look_at(self, change: Change) -> None:
+        self._collect(change)
+        job = change.obj if change.key[0] == "jobs" else self.store.owner_of(change.obj)
+        if job and job["kind"] == "Job":
+            if change.key[0] == "pods" and change.kind == "DELETED":
+                self.jobs.count(job, change.obj)
+            self.jobs.look_at(job)
+        if change.key[0] in ("pods", "nodes", "persistentvolumeclaims"):
+            self.scheduler.schedule()
 
     def _collect(self, change: Change) -> None:
         """Garbage collection: of what a gone owner has left, and of what is to go before its owner."""
         obj, owner = change.obj, self.store.owner_of(change.obj)
         if change.kind == "DELETED" or FOREGROUND in obj["metadata"].get("finalizers", ()):
             for child in self.store.owned_by(obj):
-                self._let_go(child)
+                self.store.delete(child, propagationPolicy="Background")
         elif owners_of(obj) and not owner and self.store.current(obj):
-            self._let_go(obj)
+            self.store.delete(obj, propagationPolicy="Background")
         for each in (obj, owner) if owner else (obj,):  # one that waits for what it owns goes when that is gone
             if FOREGROUND in each["metadata"].get("finalizers", ()) and not self.store.owned_by(each):
                 self.store.remove(each)
 
-    def _let_go(self, obj: Json) -> None:
-        if not is_leaving(obj):
-            self.store.delete(obj, propagationPolicy="Background")
-
 
 class JobController:
-    """Makes the pods of Jobs, counts how they end, and ends Jobs."""
+    """Makes the pods of Jobs, counts how they end, and ends Jobs. The caller of its methods holds the store."""
 
-    def __init__(self, cluster: Cluster, later: Callable[[float, Callable[[], Any]], None]) -> None:
-        self.cluster, self.store, self.later = cluster, cluster.store, later
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster, self.store = cluster, cluster.store
         # By the uids of Job and pod: how each ended, as it was first seen, since pods may go. None: it does not count.
-        self._ends: dict[str, dict[str, Json | None]] = {}
+        self._ends: dict[str, dict[str, Json | None]] = defaultdict(dict)
 
     def count(self, job: Json, pod: Json, counts: bool = True) -> None:
         """Note down that a pod has ended, or will."""
-        ends = self._ends.setdefault(job["metadata"]["uid"], {})
-        ends.setdefault(pod["metadata"]["uid"], pod if counts else None)
+        self._ends[job["metadata"]["uid"]].setdefault(pod["metadata"]["uid"], pod if counts else None)
 
     def look_at(self, job: Json) -> None:
-        """Do what is to be done for a Job; the caller holds the store."""
+        """Do what is to be done for a Job."""
         job = self.store.current(job) or {}
         if not job or is_leaving(job) or has_condition(job["status"], "Complete", "Failed"):
             return
@@ -135,7 +111,7 @@ class JobController:
                 self.count(job, pod)
             else:
                 active.append(pod)
-        ends = [pod for pod in self._ends.get(job["metadata"]["uid"], {}).values() if pod]
+        ends = [pod for pod in self._ends[job["metadata"]["uid"]].values() if pod]
         done = {index_of(pod) for pod in ends if pod["status"]["phase"] == "Succeeded"}
         failed = sum(pod["status"]["phase"] != "Succeeded" for pod in ends)
         status = self._judge(job, len(done), failed)
@@ -143,12 +119,13 @@ class JobController:
             for pod in active:
                 self.count(job, pod, counts=not job["spec"]["suspend"])
                 self.store.delete(pod)
-            active = []
         else:
-            active += self._make_pods(job, active, done)
-        status |= {"active": len(active), "succeeded": len(done), "failed": failed}
-        if all(is_over(pod) for pod in self._pods_of(job)):
-            status = self._finish(job, status)
+            self._make_pods(job, active, done)
+        pods = [pod for pod in self._pods_of(job) if not is_over(pod)]
+        status |= {"active": len(pods), "succeeded": len(done), "failed": failed}
+        for each in status.get("conditions", ()) if not pods else ():
+            if kind := {"FailureTarget": "Failed", "SuccessCriteriaMet": "Complete"}.get(each["type"]):
+                status = with_condition(status, kind, reason=each["reason"], message=each["message"])
         self.store.write_status(job, lambda _: status)
 
     def _pods_of(self, job: Json) -> list[Json]:
@@ -161,30 +138,20 @@ class JobController:
             return status
         if spec["suspend"]:
             status.pop("startTime", None)
-            return with_condition(status, "Suspended", reason="JobSuspended", message="Job suspended")
-        if has_condition(status, "Suspended"):
-            status = with_condition(status, "Suspended", "False", reason="JobResumed", message="Job resumed")
-        status.setdefault("startTime", now())
-        if (limit := spec.get("activeDeadlineSeconds")) is not None:
-            left = datetime.fromisoformat(status["startTime"]).timestamp() + limit - time.time()
-            if left <= 0:
-                return with_condition(status, "FailureTarget", **_TOO_LATE)
-            self.later(left, lambda: self.look_at(job))
+            return with_condition(status, "Suspended", reason="JobSuspended")
+        status = with_condition(status, "Suspended", "False") if has_condition(status, "Suspended") else status
+        limit = spec.get("activeDeadlineSeconds")
+        if limit and "startTime" not in status:
+            self.cluster.later(limit, lambda: self.look_at(job))
+        status.setdefault("startTime", api.now())
+        if limit and time.time() >= datetime.fromisoformat(status["startTime"]).timestamp() + limit:
+            return with_condition(status, "FailureTarget", **_TOO_LATE)
         if failed > spec["backoffLimit"]:
             return with_condition(status, "FailureTarget", **_TOO_OFTEN)
         return with_condition(status, "SuccessCriteriaMet", **_REACHED) if done >= spec["completions"] else status
 
-    def _finish(self, job: Json, status: Json) -> Json:
-        """The last condition, when no pod is left that has not ended."""
-        for each in status.get("conditions", ()):
-            if kind := {"FailureTarget": "Failed", "SuccessCriteriaMet": "Complete"}.get(each["type"]):
-                if kind == "Failed":
-                    self.cluster.add_event(job, each["reason"], each["message"])
-                return with_condition(status, kind, reason=each["reason"], message=each["message"])
-        return status
-
-    def _make_pods(self, job: Json, active: list[Json], done: set[object]) -> list[Json]:
-        spec, made = job["spec"], []
+    def _make_pods(self, job: Json, active: list[Json], done: set[object]) -> None:
+        spec = job["spec"]
         missing = max(0, min(spec["parallelism"], spec["completions"] - len(done)) - len(active))
         taken = {index_of(pod) for pod in active} | done
         indexes: list[int | None] = [index for index in range(spec["completions"]) if index not in taken]
@@ -193,17 +160,16 @@ class JobController:
             try:
                 if self.cluster.refusal:
                     raise ApiError(403, f'pods "{pod["metadata"]["name"]}" is forbidden: {self.cluster.refusal}')
-                made.append(self.store.create("pods", job["metadata"]["namespace"], pod))
+                self.store.create("pods", job["metadata"]["namespace"], pod)
             except ApiError as error:
                 self.cluster.add_event(job, "FailedCreate", f"Error creating: {error.message}")
-                self.later(0.5, lambda: self.look_at(job))
+                self.cluster.later(0.5, lambda: self.look_at(job))
                 break
-        return made
 
 
 def index_of(pod: Json) -> object:
     """The completion index of a pod of an Indexed Job; of others its own uid."""
-    index = pod["metadata"].get("annotations", {}).get(INDEX)
+    index = pod["metadata"].get("annotations", {}).get(api.INDEX)
     return pod["metadata"]["uid"] if index is None else int(index)
 
 
@@ -213,11 +179,75 @@ def pod_of(job: Json, index: int | None) -> Json:
     about, meta = job["metadata"], pod["metadata"]
     base = about["name"] if index is None else f"{about['name']}-{index}"
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": about["name"], "uid": about["uid"], "controller": True}
-    meta |= {"name": f"{base[:57]}-{random_name()}", "ownerReferences": [owner]}
+    meta |= {"name": f"{base[:57]}-{api.random_name()}", "ownerReferences": [owner]}
     if index is not None:
         pod["spec"].setdefault("hostname", base)
         for kind in ("annotations", "labels"):
-            meta[kind] = meta.get(kind, {}) | {INDEX: str(index)}
-        for each in containers_of(pod):  # a real one says it by a fieldRef
+            meta[kind] = meta.get(kind, {}) | {api.INDEX: str(index)}
+        for each in api.containers_of(pod):  # a real one says it by a fieldRef
             each.setdefault("env", []).append({"name": "JOB_COMPLETION_INDEX", "value": str(index)})
     return pod
+
+
+class Scheduler:
+    """Binds pods to nodes, the oldest first."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster, self.store = cluster, cluster.store
+
+    def schedule(self) -> None:
+        """Look at all pods that are not bound; the caller holds the store."""
+        pods = [pod for pod in self.store.select("pods") if not is_over(pod)]
+        waiting = [pod for pod in pods if "nodeName" not in pod["spec"] and not is_leaving(pod)]
+        used: dict[str, Counter[str]] = defaultdict(Counter)
+        for pod in pods if waiting else ():
+            used[pod["spec"].get("nodeName", "")].update(needs_of(pod))
+        for pod in waiting:
+            reasons = {node["metadata"]["name"]: self._against(pod, node, used) for node in self.store.select("nodes")}
+            if fit := [name for name, why in reasons.items() if not why]:
+                name = min(fit, key=lambda each: used[each]["cpu"])
+                used[name].update(needs_of(pod))
+                self.store.write(*key_of(pod), lambda obj, name=name: obj | {
+                    "spec": obj["spec"] | {"nodeName": name}, "status": with_condition(obj["status"], "PodScheduled")})  # fmt: skip
+                continue
+            message = summary(list(reasons.values()))
+            if message not in [each["message"] for each in pod["status"].get("conditions", ())]:
+                why = {"reason": "Unschedulable", "message": message}
+                self.store.write_status(pod, lambda old, why=why: with_condition(old, "PodScheduled", "False", **why))
+                self.cluster.add_event(pod, "FailedScheduling", message)
+
+    def _against(self, pod: Json, node: Json, used: Mapping[str, Counter[str]]) -> list[str]:
+        """What speaks against a node."""
+        if not has_condition(node["status"], "Ready"):
+            return ["node(s) had untolerated taint {node.kubernetes.io/unreachable: }"]
+        if not pod["spec"].get("nodeSelector", {}).items() <= node["metadata"]["labels"].items():
+            return ["node(s) didn't match Pod's node affinity/selector"]
+        for volume in pod["spec"].get("volumes", ()):
+            name = volume.get("persistentVolumeClaim", {}).get("claimName")
+            if name and not self.store.find("persistentvolumeclaims", pod["metadata"]["namespace"], name):
+                return [f'persistentvolumeclaim "{name}" not found']
+        has, taken = node["status"]["allocatable"], used[node["metadata"]["name"]]
+        needs = sorted(needs_of(pod).items())
+        short = [key for key, value in needs if value > quantity(has.get(key, 0)) - taken[key] + 1e-9]
+        return ["Too many pods" if key == "pods" else f"Insufficient {key}" for key in short]
+
+
+def needs_of(pod: Json) -> Amounts:
+    """What a pod requests: the sum over its containers, or what one for its start needs at its turn."""
+    total: Amounts = defaultdict(float, pods=1)
+    for each in pod["spec"]["containers"]:
+        for key, value in each["resources"]["requests"].items():
+            total[key] += quantity(value)
+    for each in pod["spec"].get("initContainers", ()):
+        for key, value in each["resources"]["requests"].items():
+            total[key] = max(total[key], quantity(value))
+    return total
+
+
+def summary(reasons: list[list[str]]) -> str:
+    """What speaks against each node, as the scheduler puts it."""
+    if not reasons:
+        return "no nodes available to schedule pods"
+    totals, start = Counter(why for each in reasons for why in each), f"0/{len(reasons)} nodes are available: "
+    words = ", ".join(why if why.startswith("persistent") else f"{totals[why]} {why}" for why in sorted(totals))
+    return f"{start}{words}. preemption: {start}{len(reasons)} Preemption is not helpful for scheduling."

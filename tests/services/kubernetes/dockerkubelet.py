@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import os
+import re
+import shutil
+import subprocess
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import docker
 from docker.errors import APIError, NotFound
 
-from tests.services.kubernetes import containers
-from tests.services.kubernetes.api import (
-    ApiError,
-    Json,
-    ended,
-    entry,
-    is_leaving,
-    is_over,
-    running,
-    waiting,
-    with_ready,
-)
-from tests.services.kubernetes.containers import MissingError
+from tests.services.kubernetes import api
+from tests.services.kubernetes.api import ApiError, Json, ended, is_leaving, is_over, quantity
 from tests.services.kubernetes.hands import Kubelet
 from tests.services.kubernetes.store import Change
 
@@ -31,8 +26,8 @@ if TYPE_CHECKING:
     from tests.services.kubernetes import Cluster
 
 _LOOK = 0.03  # seconds between two looks at the containers of a pod
-_AGAIN = 0.3  # seconds until a container that waits for something is looked at again
-_EPOCH = "1970-01-01T00:00:00Z"
+_AGAIN = 0.3  # seconds until what waits for something is looked at again
+_REFERENCE = re.compile(r"\$(\$|\(([A-Za-z0-9_.-]+)\))")
 
 
 class DockerKubelet(Kubelet):
@@ -58,8 +53,8 @@ class DockerKubelet(Kubelet):
     def see(self, change: Change) -> None:
         """Called with each change, by whoever makes it."""
         pod, uid = change.obj, change.obj["metadata"]["uid"]
-        is_bound = change.key[0] == "pods" and "nodeName" in pod["spec"]
-        if is_bound and not is_over(pod) and uid not in self._runners and not self.closing.is_set():
+        is_bound = change.key[0] == "pods" and "nodeName" in pod["spec"] and not is_over(pod)
+        if is_bound and uid not in self._runners and not self.closing.is_set():
             self._runners[uid] = PodRunner(self, pod)
             self._runners[uid].start()
 
@@ -72,15 +67,23 @@ class Leaving(Exception):
     """The pod is to end."""
 
 
+class MissingError(Exception):
+    """Something that is needed is missing for now; with Kubernetes' word for that."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 class PodRunner(threading.Thread):
     """Runs a pod."""
 
     def __init__(self, kubelet: DockerKubelet, pod: Json) -> None:
         super().__init__(name=pod["metadata"]["name"], daemon=True)
         self.kubelet, self.pod, self.store, self.docker = kubelet, pod, kubelet.cluster.store, kubelet.client
-        self.volumes = containers.Volumes(kubelet.cluster, pod)
+        self.volumes = Volumes(kubelet.cluster, pod)
         self.init, self.main = pod["spec"].get("initContainers", []), pod["spec"]["containers"]
-        state = waiting("PodInitializing" if self.init else "ContainerCreating")
+        state = {"waiting": {"reason": "PodInitializing" if self.init else "ContainerCreating"}}
         self.states = {each["name"]: state for each in (*self.init, *self.main)}
         self.numbers: dict[str, str] = {}  # docker's
         self._leaving = False
@@ -97,8 +100,6 @@ class PodRunner(threading.Thread):
                 self.store.remove(self.pod)
         except (Gone, ApiError):
             pass
-        except Exception as error:
-            self.kubelet.cluster.errors.append(error)
         finally:
             for number in self.numbers.values():
                 with contextlib.suppress(APIError, OSError):
@@ -118,9 +119,8 @@ class PodRunner(threading.Thread):
 
     def _terminate(self) -> None:
         """SIGTERM, and SIGKILL when the time is over, which may be made shorter meanwhile."""
-        began = time.monotonic()
+        began, grace = time.monotonic(), "deletionGracePeriodSeconds"
         self._signal("SIGTERM")
-        grace = "deletionGracePeriodSeconds"
         self._wait(lambda: not self._running() or time.monotonic() > began + self._object()["metadata"][grace])
         self._signal("SIGKILL")
         self._wait(lambda: not self._running())
@@ -132,27 +132,13 @@ class PodRunner(threading.Thread):
     def _code(self, container: Json) -> int | None:
         return self.states[container["name"]].get("terminated", {}).get("exitCode")
 
-    def _running(self) -> list[Json]:
-        return [each for each in (*self.init, *self.main) if "running" in self.states[each["name"]]]
+    def _running(self) -> list[str]:
+        return [name for name, state in self.states.items() if "running" in state]
 
     def _signal(self, signal: str) -> None:
-        for each in self._running():
+        for name in self._running():
             with contextlib.suppress(APIError):  # it has just ended
-                self.docker.kill(self.numbers[each["name"]], signal=signal)
-
-    # waiting
-
-    def _wait(self, condition: Callable[[], object]) -> None:
-        """Wait until something is so, or until the pod is gone, or is to end and was not before."""
-        while True:
-            for each in self._running():
-                self._look_at(each)
-            if not self._leaving and is_leaving(self._object()):
-                self._leaving = True
-                raise Leaving
-            if condition():
-                return
-            self.kubelet.closing.wait(_LOOK)
+                self.docker.kill(self.numbers[name], signal=signal)
 
     def _object(self) -> Json:
         found = self.store.current(self.pod)
@@ -160,21 +146,33 @@ class PodRunner(threading.Thread):
             raise Gone
         return found
 
+    def _wait(self, condition: Callable[[], object]) -> None:
+        """Wait until something is so, or until the pod is gone, or is to end and was not before."""
+        while True:
+            for each in (*self.init, *self.main):
+                if "running" in self.states[each["name"]]:
+                    self._look_at(each)
+            if not self._leaving and is_leaving(self._object()):
+                self._leaving = True
+                raise Leaving
+            if condition():
+                return
+            self.kubelet.closing.wait(_LOOK)
+
     def _look_at(self, container: Json) -> None:
         """See whether a container has ended."""
         number = self.numbers[container["name"]]
         found = self.docker.inspect_container(number)["State"]
         if not found["Running"]:
-            code, message = found["ExitCode"], self.volumes.message(container)
-            if code and not message and container["terminationMessagePolicy"] == "FallbackToLogsOnError":
+            code, message = found["ExitCode"], self.volumes.message(container).read_text(errors="replace")[:4096]
+            if code and not message and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
                 message = self.docker.logs(number, tail=80).decode(errors="replace")[-2048:]
-            reason = "OOMKilled" if found["OOMKilled"] else None
-            state = ended(code, reason, message, found["StartedAt"][:19] + "Z")
-            state["terminated"]["finishedAt"] = found["FinishedAt"][:19] + "Z"
-            self.states[container["name"]] = state
+            began, reason = (
+                self.states[container["name"]]["running"]["startedAt"],
+                "OOMKilled" if found["OOMKilled"] else None,
+            )
+            self.states[container["name"]] = ended(code, reason, message, began)
             self._write()
-
-    # starting
 
     def _try(self, reason: str, step: Callable[[], None]) -> None:
         """Do something, again and again while something is missing that it needs."""
@@ -194,41 +192,160 @@ class PodRunner(threading.Thread):
 
     def _start(self, container: Json) -> None:
         """Start a container, or say what it waits for."""
-        name = container["name"]
+        name, image = container["name"], container["image"]
+        was = self.states[name].get("waiting", {}).get("reason")
         try:
-            self._look_for_image(container)
-            made = containers.creation(self.kubelet.cluster, self.pod, container, self.volumes)
+            made = creation(self.kubelet.cluster, self.pod, container, self.volumes)
+            self.numbers[name] = self.docker.create_container(**made)["Id"]
+        except NotFound:
+            text = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": not found'
+            reason = "ErrImagePull"
+            if was in ("ErrImagePull", "ImagePullBackOff"):
+                reason, text = "ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {text}'
+            self.states[name] = {"waiting": {"reason": reason, "message": text}}
+            raise MissingError(reason, text) from None
         except MissingError as error:
-            self.states[name] = waiting(error.reason, str(error))
+            self.states[name] = {"waiting": {"reason": error.reason, "message": str(error)}}
             raise
-        self.numbers[name] = self.docker.create_container(**made)["Id"]
         try:
             self.docker.start(self.numbers[name])
-            self.states[name] = running()
+            self.states[name] = {"running": {"startedAt": api.now()}}
         except APIError as error:
             text = f"failed to create containerd task: failed to create shim task: {error.explanation}"
-            self.states[name] = ended(128, "StartError", text, _EPOCH)
-
-    def _look_for_image(self, container: Json) -> None:
-        image, reason = container["image"], self.states[container["name"]].get("waiting", {}).get("reason")
-        try:
-            self.docker.inspect_image(image)
-        except NotFound:
-            if container["imagePullPolicy"] == "Never":
-                text = f'Container image "{image}" is not present with pull policy of Never'
-                raise MissingError("ErrImageNeverPull", text) from None
-            text = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": not found'
-            if reason in ("ErrImagePull", "ImagePullBackOff"):  # it is the second time at least
-                text = f'Back-off pulling image "{image}": ErrImagePull: {text}'
-                raise MissingError("ImagePullBackOff", text) from None
-            raise MissingError("ErrImagePull", text) from None
+            self.states[name] = ended(128, "StartError", text, "1970-01-01T00:00:00Z")
 
     def _write(self, phase: str | None = None) -> None:
         """Write the status; without a phase, that of a pod that goes on."""
         began = any(self.states[each["name"]].keys() & {"running", "terminated"} for each in self.main)
         more = {"phase": phase or ("Running" if began else "Pending"), "podIP": "127.0.0.1"}
         for kind, boxes in (("initContainerStatuses", self.init), ("containerStatuses", self.main)):
-            more[kind] = [entry(each, self.states[each["name"]]) for each in boxes]
-        ready = all("running" in self.states[each["name"]] for each in self.main)
+            more[kind] = [api.entry(each, self.states[each["name"]]) for each in boxes]
+        ready = str(all(each["ready"] for each in more["containerStatuses"]))
         since = {"startTime": self._object()["metadata"]["creationTimestamp"]}
-        self.store.write_status(self.pod, lambda old: with_ready(since | old | more, ready))
+        self.store.write_status(self.pod, lambda old: api.with_condition(since | old | more, "Ready", ready))
+
+
+class Volumes:
+    """The volumes of a pod, as folders of this machine."""
+
+    def __init__(self, cluster: Cluster, pod: Json) -> None:
+        self.cluster, self.pod = cluster, pod
+        self.folder = cluster.folder / "kubelet" / pod["metadata"]["uid"]
+        self.places: dict[str, Path] = {}
+        self._mounted: list[Path] = []
+
+    def make(self) -> None:
+        """Make those that are not there yet."""
+        for volume in self.pod["spec"].get("volumes", ()):
+            name = volume["name"]
+            if name in self.places:
+                continue
+            if source := volume.get("hostPath"):
+                path = self.places[name] = Path(source["path"])
+                if source.get("type") == "Directory" and not path.is_dir():
+                    del self.places[name]
+                    why = f"hostPath type check failed: {path} is not a directory"
+                    raise MissingError("FailedMount", f'MountVolume.SetUp failed for volume "{name}" : {why}')
+            elif source := volume.get("persistentVolumeClaim"):
+                self.places[name] = self.cluster.claims[source["claimName"]]
+            else:
+                self.places[name] = self._empty(name, volume["emptyDir"])
+
+    def _empty(self, name: str, source: Json) -> Path:
+        place = _folder(self.folder / "volumes" / name)
+        if source.get("medium") == "Memory":
+            size = f",size={int(quantity(source['sizeLimit']))}" if "sizeLimit" in source else ""
+            command = ["mount", "-t", "tmpfs", "-o", f"mode=0777{size}", "none", str(place)]
+            if subprocess.run(command, check=False, capture_output=True).returncode == 0:  # else a folder will do
+                self._mounted.append(place)
+        return place
+
+    def mounts(self, container: Json) -> list[Json]:
+        """What docker is to mount into a container."""
+        message = self.message(container)
+        message.write_bytes(b"")
+        message.chmod(0o666)
+        found = [{"Type": "bind", "Source": str(message), "Target": container["terminationMessagePath"]}]
+        for each in container.get("volumeMounts", ()):
+            source = self.places[each["name"]] / each.get("subPath", "")
+            source = source if source.exists() else _folder(source)
+            more = {"Target": each["mountPath"], "ReadOnly": bool(each.get("readOnly"))}
+            found.append({"Type": "bind", "Source": str(source), **more})
+        return found
+
+    def message(self, container: Json) -> Path:
+        """The file of what a container leaves to say."""
+        return _folder(self.folder / "messages") / container["name"]
+
+    def remove(self) -> None:
+        """Take them away."""
+        for place in self._mounted:
+            subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _folder(path: Path) -> Path:
+    """A folder that everybody may write to."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o777)
+    return path
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """Replace $(NAME) where there is such a variable; $$ stands for a dollar."""
+    return _REFERENCE.sub(lambda found: "$" if found[1] == "$" else env.get(found[2], found[0]), text)
+
+
+def environment(cluster: Cluster, pod: Json, container: Json) -> dict[str, str]:
+    """The variables of a container."""
+    env: dict[str, str] = {}
+
+    def secret(name: str) -> dict[str, str]:
+        if not (found := cluster.store.find("secrets", pod["metadata"]["namespace"], name)):
+            raise MissingError("CreateContainerConfigError", f'secret "{name}" not found')
+        return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
+
+    for each in container.get("envFrom", ()):
+        env |= secret(each["secretRef"]["name"])
+    for each in container.get("env", ()):
+        if "valueFrom" in each:
+            ref = each["valueFrom"]["secretKeyRef"]
+            env[each["name"]] = secret(ref["name"])[ref["key"]]
+        else:
+            env[each["name"]] = expand(each.get("value", ""), env)
+    return env
+
+
+def hosts(cluster: Cluster, pod: Json) -> list[str]:
+    """Names that lead to this machine, which all pods are on: a Job's pods by index, if its Service is there."""
+    space, subdomain = pod["metadata"]["namespace"], pod["spec"].get("subdomain")
+    found = [pod["spec"].get("hostname", pod["metadata"]["name"])]
+    if subdomain and cluster.store.find("services", space, subdomain):
+        job = cluster.store.owner_of(pod)
+        found += [f"{job['metadata']['name']}-{index}.{subdomain}" for index in range(job["spec"]["completions"])]
+    return [f"{name}:127.0.0.1" for name in found]
+
+
+def creation(cluster: Cluster, pod: Json, container: Json, volumes: Volumes) -> dict[str, Any]:
+    """What docker's SDK takes to create a container."""
+    env = environment(cluster, pod, container)
+    meta, security = pod["metadata"], pod["spec"]["securityContext"]
+    limits = container["resources"].get("limits", {})
+    groups = [*security.get("supplementalGroups", ()), *([security["fsGroup"]] if "fsGroup" in security else [])]
+    host: Json = {"NetworkMode": "host", "Mounts": volumes.mounts(container), "ExtraHosts": hosts(cluster, pod)}
+    host |= {"GroupAdd": [str(each) for each in groups], "Init": False}  # its first process is the command itself
+    if "memory" in limits:
+        host |= {"Memory": (size := int(quantity(limits["memory"]))), "MemorySwap": size}
+    if "cpu" in limits:  # a node may say that it has more than this machine
+        host["NanoCpus"] = int(min(quantity(limits["cpu"]), os.cpu_count() or 1) * 1e9)
+    return {
+        "image": container["image"],
+        "name": f"k8s_{container['name']}_{meta['name']}_{meta['uid']}",
+        "entrypoint": [expand(each, env) for each in container.get("command", ())] or None,
+        "command": [expand(each, env) for each in container.get("args", ())] or None,
+        "environment": env,
+        "working_dir": container.get("workingDir"),
+        "user": f"{security['runAsUser']}:{security.get('runAsGroup', 0)}" if "runAsUser" in security else None,
+        "hostname": pod["spec"].get("hostname", meta["name"])[:63],
+        "host_config": host,
+    }

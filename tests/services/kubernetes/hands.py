@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.services.kubernetes import api
-from tests.services.kubernetes.api import (
-    ApiError,
-    Json,
-    ended,
-    entry,
-    is_leaving,
-    is_over,
-    now,
-    with_condition,
-    with_ready,
-)
+from tests.services.kubernetes.api import ApiError, Json, ended, entry, is_leaving, is_over, with_condition
 from tests.services.kubernetes.store import Change
 
 if TYPE_CHECKING:
     from tests.services.kubernetes import Cluster
     from tests.services.kubernetes.server import Request
-
-_addresses = itertools.count(2)
 
 
 @dataclass
@@ -74,15 +61,11 @@ class Faults:
 
     def cut_watches(self: Cluster) -> None:
         """Break off all watches."""
-        with self.store.changed:
-            self.cuts += 1
-            self.store.changed.notify_all()
+        self.cuts += 1
 
     def end_watches(self: Cluster) -> None:
         """End all watches, as their timeout would."""
-        with self.store.changed:
-            self.ends += 1
-            self.store.changed.notify_all()
+        self.ends += 1
 
     def forget_history(self: Cluster) -> None:
         """Let no watch go on from a version until now."""
@@ -90,7 +73,7 @@ class Faults:
 
     def refuse_pods(self: Cluster, message: str | None) -> None:
         """Let no pod be created for Jobs, as a quota would; None: let it again."""
-        self.refusal = message or ""
+        self.refusal = message
 
     def deny(self: Cluster, verb: str, plural: str) -> None:
         """Take a right away."""
@@ -104,7 +87,12 @@ class Faults:
         """Look whether a request may be made; if not, it is an error."""
         if (request.verb, request.plural) in self.denied:
             why = f'is forbidden: User "lx" cannot {request.verb} resource "{request.plural}"'
-            raise api.refusal(403, request.resource, request.name, f'{why} in the namespace "{request.namespace}"')
+            raise api.refusal(403, request.plural, request.name, f'{why} in the namespace "{request.namespace}"')
+
+    def review(self: Cluster, body: Json) -> Json:
+        """The answer to a SelfSubjectAccessReview."""
+        wanted = body["spec"]["resourceAttributes"]
+        return body | {"status": {"allowed": (wanted["verb"], wanted["resource"]) not in self.denied}}
 
 
 class Kubelet:
@@ -123,13 +111,15 @@ class Kubelet:
     def see(self, change: Change) -> None:
         """Called with each change, by whoever makes it."""
         pod, cluster = change.obj, self.cluster
-        if change.key[0] == "pods" and is_leaving(pod) and cluster.terminating is not None:
+        if change.key[0] == "pods" and is_leaving(pod) and change.kind != "DELETED" and cluster.terminating is not None:
             wait = min(cluster.terminating, pod["metadata"]["deletionGracePeriodSeconds"])
             cluster.later(wait, lambda: self._end(pod))
 
     def _end(self, pod: Json) -> None:
-        if self.cluster.store.current(pod) and pod["spec"]["nodeName"] not in self.cluster.lost:
-            self.cluster.store.write_status(pod, lambda old: old if is_over({"status": old}) else over(pod, old, 143))
+        pod = self.cluster.store.current(pod)
+        if pod and pod["spec"]["nodeName"] not in self.cluster.lost:
+            if not is_over(pod):
+                self.cluster.store.write_status(pod, lambda old: over(pod, old, 143))
             self.cluster.store.remove(pod)
 
 
@@ -140,8 +130,8 @@ def over(pod: Json, status: Json, code: int, container: str | None = None, **why
     for each in pod["spec"]["containers"]:
         state = ended(code, **why) if container in (None, each["name"]) else ended(0)
         entries.append(entry(each, {"terminated": state["terminated"] | began.get(each["name"], {})}))
-    status = {"startTime": now()} | status | {"phase": "Failed" if code else "Succeeded", "containerStatuses": entries}
-    return with_ready(status, False, "PodFailed" if code else "PodCompleted")
+    status = {"startTime": api.now()} | status | {"containerStatuses": entries}
+    return with_condition(status | {"phase": "Failed" if code else "Succeeded"}, "Ready", "False", "PodCompleted")
 
 
 class ByHand:
@@ -155,30 +145,31 @@ class ByHand:
 
     def _bound(self: Cluster, who: str) -> Json:
         """A pod, once it is there and has a node."""
-        is_there = lambda: (self.get("pods", who) or self.pods_of(who)) and "nodeName" in self.find_pod(who)["spec"]  # noqa: E731
-        return self.wait(is_there) and self.find_pod(who)
+        self.wait(lambda: self.get("pods", who) or self.pods_of(who))
+        self.wait(lambda: "nodeName" in self.find_pod(who)["spec"])
+        return self.find_pod(who)
 
-    def set_pod(self: Cluster, who: str, phase: str | None = None, **status: Any) -> Json:
-        """Merge something into the status of a pod."""
-        more = {**status, **({"phase": phase} if phase else {})}
-        return self.store.write_status(self.find_pod(who), lambda old: api.merge(old, more))
+    def set_pod(self: Cluster, who: str, **status: Any) -> Json:
+        """Merge something into the status of a pod: phase="Running", ..."""
+        return self.store.write_status(self.find_pod(who), lambda old: api.merge(old, status))
 
     def start_pod(self: Cluster, who: str) -> Json:
         """Let a pod run."""
         pod = self._bound(who)
-        more = {"phase": "Running", "startTime": now(), "podIP": f"10.244.0.{next(_addresses) % 250 + 1}"}
-        more["containerStatuses"] = [entry(each, api.running()) for each in pod["spec"]["containers"]]
+        more = {"phase": "Running", "startTime": api.now(), "podIP": "10.244.0.2"}
+        running = {"running": {"startedAt": api.now()}}
+        more["containerStatuses"] = [entry(each, running) for each in pod["spec"]["containers"]]
         more["initContainerStatuses"] = [entry(each, ended(0)) for each in pod["spec"].get("initContainers", ())]
-        return self.store.write_status(pod, lambda old: with_ready(old | more, True))
+        return self.store.write_status(pod, lambda old: with_condition(old | more, "Ready"))
 
     def block_pod(self: Cluster, who: str, reason: str, message: str = "", container: str | None = None) -> Json:
         """Let a container of a pod wait: ImagePullBackOff, CreateContainerConfigError, ..."""
         pod = self._bound(who)
-        states = {each["name"]: api.waiting("ContainerCreating") for each in pod["spec"]["containers"]}
-        states[container or next(iter(states))] = api.waiting(reason, message)
+        states = {each["name"]: {"waiting": {"reason": "ContainerCreating"}} for each in pod["spec"]["containers"]}
+        states[container or next(iter(states))] = {"waiting": {"reason": reason, "message": message}}
         entries = [entry(each, states[each["name"]]) for each in pod["spec"]["containers"]]
-        more = {"phase": "Pending", "startTime": now(), "containerStatuses": entries}
-        return self.store.write_status(pod, lambda old: with_ready(old | more, False))
+        more = {"phase": "Pending", "startTime": api.now(), "containerStatuses": entries}
+        return self.store.write_status(pod, lambda old: old | more)
 
     def end_pod(self: Cluster, who: str, code: int = 0, reason: str | None = None, message: str | None = None,
                 container: str | None = None) -> Json:  # fmt: skip
@@ -190,20 +181,13 @@ class ByHand:
 
     def evict(self: Cluster, who: str, message: str = "The node was low on resource: memory.") -> Json:
         """Let a node's kubelet end a pod for want of something."""
-        pod = self.find_pod(who)
-
-        def evicted(old: Json) -> Json:
-            why = {"reason": "Evicted", "message": message}
-            return over(pod, api.disrupted(old, "TerminationByKubelet", message), 137) | why
-
-        return self.store.write_status(pod, evicted)
+        pod, why = self.find_pod(who), ("DisruptionTarget", "True", "TerminationByKubelet", message)
+        more = {"reason": "Evicted", "message": message}
+        return self.store.write_status(pod, lambda old: with_condition(over(pod, old, 137), *why) | more)
 
     def preempt(self: Cluster, who: str) -> None:
         """Let a pod make place for a more important one."""
-        pod = self.find_pod(who)
-        why = ("PreemptionByScheduler", "default-scheduler: preempting to accommodate a higher priority pod")
-        self.store.write_status(pod, lambda old: api.disrupted(old, *why))
-        self.store.delete(pod)
+        self._disrupt(self.find_pod(who), "PreemptionByScheduler", "default-scheduler: preempting")
 
     def remove_pod(self: Cluster, who: str) -> None:
         """Let a pod be gone, as when its kubelet is done with it."""
@@ -225,12 +209,15 @@ class Nodes:
     def lose_node(self: Cluster, name: str, after: float = 0.2, gone: bool = True) -> None:
         """Let a node fall silent; after a while its pods are deleted, and it is taken away if `gone`."""
         self.lost.add(name)
-        why = {"reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."}
-        node = self.store.get("nodes", "", name)
-        self.store.write_status(node, lambda status: with_condition(status, "Ready", "Unknown", **why))
-        for pod in self._pods_on(name):
-            self.store.write_status(pod, lambda status: with_ready(status, False, "NodeNotReady"))
-        self.later(after, lambda: self._evict_all(name))
+        for each in (self.store.get("nodes", "", name), *self._pods_on(name)):
+            self.store.write_status(each, lambda old: with_condition(old, "Ready", "Unknown", "NodeStatusUnknown"))
+
+        def evict() -> None:
+            for pod in self._pods_on(name):
+                if not is_over(pod) and not is_leaving(pod):
+                    self._disrupt(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
+
+        self.later(after, evict)
         if gone:
             self.later(2 * after, lambda: self.remove_node(name))
 
@@ -238,18 +225,16 @@ class Nodes:
         """Take a node away: what was on it has failed, and goes too."""
         self.lost.add(name)
         self.store.remove(self.store.get("nodes", "", name))
-        why = ("DeletionByPodGC", "PodGC: node no longer exists")
+        why = ("DisruptionTarget", "True", "DeletionByPodGC", "PodGC: node no longer exists")
         for pod in self._pods_on(name):
             if not is_over(pod):
-                self.store.write_status(pod, lambda status: api.disrupted(status, *why) | {"phase": "Failed"})
+                self.store.write_status(pod, lambda old: with_condition(old, *why) | {"phase": "Failed"})
             self.store.remove(pod)
 
     def _pods_on(self: Cluster, node: str) -> list[Json]:
         return self.store.select("pods", fields=f"spec.nodeName={node}")
 
-    def _evict_all(self: Cluster, node: str) -> None:
-        why = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
-        for pod in self._pods_on(node):
-            if not is_over(pod) and not is_leaving(pod):
-                self.store.write_status(pod, lambda status: api.disrupted(status, *why))
-                self.store.delete(pod)
+    def _disrupt(self: Cluster, pod: Json, reason: str, message: str) -> None:
+        """Delete a pod that is not to blame for it."""
+        self.store.write_status(pod, lambda old: with_condition(old, "DisruptionTarget", "True", reason, message))
+        self.store.delete(pod)

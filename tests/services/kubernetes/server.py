@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import re
 import socket
 import sys
 import threading
@@ -14,13 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.services.kubernetes.api import RESOURCES, ApiError, Json, Resource, selector
+from tests.services.kubernetes.api import RESOURCES, ApiError, Json, selector
 from tests.services.kubernetes.store import Change
 
 if TYPE_CHECKING:
     from tests.services.kubernetes import Cluster
 
 _BOOKMARK = 1.0  # seconds without a change, after which a watch is told the version; a real server takes a minute
+_PATH = re.compile(r"/apis?/((?:[^/]+/)?v1)/(?:namespaces/([^/]+)/)?([^/]+)(?:/([^/]+))?")
 _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update"}
 
 
@@ -30,19 +32,14 @@ class Cut(Exception):
 
 @dataclass
 class Request:
-    """What is asked for."""
+    """What is asked for; a namespace of None means all of them, or that there is none to it."""
 
     verb: str
-    resource: Resource
-    namespace: str | None  # None: all, or it has none
+    plural: str
+    namespace: str | None
     name: str
     query: Mapping[str, str]
     body: Any
-
-    @property
-    def plural(self) -> str:
-        """Of what."""
-        return self.resource.plural
 
     @property
     def selectors(self) -> tuple[str, str]:
@@ -61,31 +58,22 @@ class Request:
 
 def parse(method: str, path: str, query: Mapping[str, str], body: Any) -> Request:
     """Read an address; it is an error if there is nothing there."""
-    words = path.strip("/").split("/")
-    skip = 2 if words[0] == "api" else 3
-    prefix, rest = "/".join(words[:skip]), words[skip:]
-    namespace = None
-    if len(rest) > 2 and rest[0] == "namespaces":
-        namespace, rest = rest[1], rest[2:]
-    resource = RESOURCES.get(rest[0]) if rest else None
-    if (
-        resource is None
-        or prefix != f"api{'s' if '/' in resource.api_version else ''}/{resource.api_version}"
-        or len(rest) > 2
-    ):
+    found = _PATH.fullmatch(path)
+    version, namespace, plural, name = found.groups() if found else (None, None, "", None)
+    if not (resource := RESOURCES.get(plural)) or resource.api_version != version:
         raise ApiError(404, "the server could not find the requested resource")
-    name = rest[1] if len(rest) > 1 else ""
     verb = _VERBS.get(method, "")
     if method == "GET":
         verb = "get" if name else "watch" if query.get("watch") == "true" else "list"
     elif method == "DELETE":
         verb = "delete" if name else "deletecollection"
-    return Request(verb, resource, namespace, name, query, body)
+    return Request(verb, plural, namespace, name or "", query, body)
 
 
 def act(cluster: Cluster, request: Request, content: str) -> Json:
     """Do what is asked for; returns the answer."""
     store, place = cluster.store, (request.plural, request.namespace or "", request.name)
+    options = {**request.query, **(request.body or {})}  # of a deletion
     match request.verb:
         case "create" if request.plural == "selfsubjectaccessreviews":
             return cluster.review(request.body)
@@ -96,35 +84,30 @@ def act(cluster: Cluster, request: Request, content: str) -> Json:
         case "patch" if content == "application/merge-patch+json":
             return store.patch(*place, request.body)
         case "delete":
-            return store.delete(store.get(*place), **{**request.query, **(request.body or {})})
+            return store.delete(store.get(*place), **options)
         case "list" | "deletecollection":
-            return _all(cluster, request)
+            with store.changed:
+                found = store.select(request.plural, request.namespace, *request.selectors)
+                for each in found if request.verb == "deletecollection" else ():
+                    store.delete(each, **options)
+                meta = {"resourceVersion": str(store.version)}
+            items = [{key: each[key] for key in each.keys() - {"kind", "apiVersion"}} for each in found]
+            resource = RESOURCES[request.plural]
+            kind = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
+            return kind | {"metadata": meta, "items": items}
     raise ApiError(405, f"the tests' server knows no {request.verb} of {request.plural} by {content}")
-
-
-def _all(cluster: Cluster, request: Request) -> Json:
-    """List objects, or delete them."""
-    with cluster.store.changed:
-        found = cluster.store.select(request.plural, request.namespace, *request.selectors)
-        for each in found if request.verb == "deletecollection" else ():
-            cluster.store.delete(each, **(request.body or {}))
-        meta = {"resourceVersion": str(cluster.store.version)}
-    items = [{key: value for key, value in each.items() if key not in ("kind", "apiVersion")} for each in found]
-    return {"kind": f"{request.resource.kind}List", "apiVersion": request.resource.api_version, "metadata": meta,
-            "items": items}  # fmt: skip
 
 
 class Server(http.server.ThreadingHTTPServer):
     """Listens, in a thread of its own, until it is closed."""
 
-    daemon_threads = True
+    daemon_threads = False  # it waits for them when it is closed
     request_queue_size = 128
 
     def __init__(self, cluster: Cluster, port: int) -> None:
         super().__init__(("127.0.0.1", port), Handler)
-        self.cluster = cluster
+        self.cluster, self.closing = cluster, threading.Event()
         self.connections: set[socket.socket] = set()
-        self.closing = False
         self.thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="kubernetes", daemon=True)
         self.thread.start()
 
@@ -132,29 +115,19 @@ class Server(http.server.ThreadingHTTPServer):
         self.connections.add(request)
         super().process_request(request, client_address)
 
-    def shutdown_request(self, request: Any) -> None:
-        self.connections.discard(request)
-        super().shutdown_request(request)
-
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
-        if not isinstance(error, OSError) and not (self.closing and isinstance(error, ValueError)):
-            self.cluster.errors.append(error)
+        if not isinstance(error, OSError):  # the client has gone
+            raise error
 
     def close(self) -> None:
         """Listen no more, and break off all that is open."""
-        self.closing = True
+        self.closing.set()
         self.shutdown()
-        self.server_close()
-        for each in list(self.connections):
-            with contextlib.suppress(OSError):
+        for each in self.connections:
+            with contextlib.suppress(OSError):  # it is closed
                 each.shutdown(socket.SHUT_RDWR)
-        with self.cluster.store.changed:
-            self.cluster.store.changed.notify_all()
-        self.thread.join(5)
-        end = time.monotonic() + 2
-        while self.connections and time.monotonic() < end:
-            time.sleep(0.005)
+        self.server_close()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -185,15 +158,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise ApiError(401, "Unauthorized")
         if address.path == "/version":
             return self._send(200, {"gitVersion": cluster.version})
-        try:
-            body = json.loads(raw or b"null")
-        except ValueError as error:
-            raise ApiError(400, f"error decoding the body: {error}") from error
-        request = parse(self.command, address.path, dict(urllib.parse.parse_qsl(address.query)), body)
+        query = dict(urllib.parse.parse_qsl(address.query))
+        request = parse(self.command, address.path, query, json.loads(raw or b"null"))
         cluster.note(request)
         fault = cluster.take_fault(request)
         if fault and fault.seconds:
-            time.sleep(fault.seconds)
+            self.server.closing.wait(fault.seconds)
         elif fault and not fault.after:
             raise fault.error or Cut
         cluster.check_allowed(request)
@@ -215,7 +185,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for name, value in {"Content-Type": "application/json", **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.flush()
 
     def _watch(self, request: Request) -> None:
         """Tell of changes until its time is over, or a test ends it."""
@@ -227,33 +196,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
             version = int(request.query.get("resourceVersion") or 0)
             first = [] if version else store.select(request.plural, request.namespace, *request.selectors)
             version = version or store.version
-        for obj in first:
-            self._event("ADDED", obj)
+        self._tell([("ADDED", each) for each in first])
         while time.monotonic() < end and ends == cluster.ends:
+            if cuts != cluster.cuts or self.server.closing.is_set():
+                raise Cut
             with store.changed:
-                if cuts != cluster.cuts or self.server.closing:
-                    raise Cut
                 try:
                     changes = store.after(version)
                 except ApiError as error:
-                    self._event("ERROR", error.status())
+                    self._tell([("ERROR", error.status())])
                     break
                 version = max(version, store.version)
                 if not changes:
-                    store.changed.wait(min(0.5, max(0.0, end - time.monotonic())))
-            for change in changes:
-                if kind := request.sees(change):
-                    self._event(kind, change.obj)
-                    told = time.monotonic()
-            if request.query.get("allowWatchBookmarks") == "true" and time.monotonic() - told > _BOOKMARK:
-                told = time.monotonic()
-                kind = {"kind": request.resource.kind, "apiVersion": request.resource.api_version}
-                self._event("BOOKMARK", kind | {"metadata": {"resourceVersion": str(version)}})
-        self._chunk(b"")
+                    store.changed.wait(0.1)
+            events = [(kind, change.obj) for change in changes if (kind := request.sees(change))]
+            if not events and request.query.get("allowWatchBookmarks") and time.monotonic() - told > _BOOKMARK:
+                resource, meta = RESOURCES[request.plural], {"resourceVersion": str(version)}
+                mark = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
+                events = [("BOOKMARK", mark)]
+            told = time.monotonic() if events else told
+            self._tell(events)
+        self.wfile.write(b"0\r\n\r\n")
 
-    def _event(self, kind: str, obj: Json) -> None:
-        self._chunk(json.dumps({"type": kind, "object": obj}).encode() + b"\n")
-
-    def _chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+    def _tell(self, events: list[tuple[str, Json]]) -> None:
+        for kind, obj in events:
+            data = json.dumps({"type": kind, "object": obj}).encode() + b"\n"
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()

@@ -1,20 +1,101 @@
-"""The objects of a cluster, and the history of their changes."""
+"""The objects of a cluster and the history of their changes; what the API server refuses, and what it fills in."""
 
 from __future__ import annotations
 
+import base64
 import bisect
 import copy
+import functools
+import re
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.services.kubernetes import admission, api
-from tests.services.kubernetes.api import OF_KIND, RESOURCES, ApiError, Json, now, refusal
+import jsonschema
+from kubernetes_validate import utils as schemas
+from referencing import Registry
+from referencing import Resource as Document
+
+from tests.services.kubernetes import api
+from tests.services.kubernetes.api import OF_KIND, RESOURCES, ApiError, Json, Resource, now
 
 Key = tuple[str, str, str]  # plural, namespace or "", name
 FOREGROUND = "foregroundDeletion"
+
+_VERSION = "1.37"
+_LABEL = re.compile(r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_VALUE = re.compile(r"(?=.{0,63}$)(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+@functools.cache
+def _validator(resource: Resource) -> Any:
+    """The validator that `kubernetes_validate.validate` would read from its files at each call."""
+    folder = f"kubernetes-json-schema/v{_VERSION}.0-local-strict"
+    version = re.sub(r"(\.[^/]*)?/", "-", resource.api_version)
+    schema = schemas.schema_contents(f"{folder}/{resource.kind.lower()}-{version}.json", _VERSION)
+    definitions = schemas.schema_contents(f"{folder}/_definitions.json", _VERSION)
+    registry = Document.from_contents(definitions) @ (Document.from_contents(schema) @ Registry())
+    return jsonschema.validators.Draft202012Validator(schema, registry=registry)
+
+
+def check(resource: Resource, obj: Json) -> None:
+    """Look whether an object is as it has to be; if not, it is an error."""
+    name = str(obj["metadata"].get("name") or "")
+    for field, message in _problems(resource, name, obj):
+        raise ApiError(422, f'{resource.kind} "{name}" is invalid: {field}: {message}', name=name, kind=resource.kind)
+
+
+def _problems(resource: Resource, name: str, obj: Json) -> Iterator[tuple[str, str]]:
+    """Fields, and what is wrong with them: what the schema says, and what it does not say of names and labels."""
+    for error in _validator(resource).iter_errors(obj):
+        yield ".".join(map(str, error.absolute_path)), error.message
+    if not (_LABEL if resource.kind in ("Service", "Namespace") else _SUBDOMAIN).fullmatch(name):
+        yield "metadata.name", f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case...'
+    labels = list(obj["metadata"].get("labels", {}).items())
+    if resource.kind == "Job":
+        template = obj["spec"]["template"]
+        labels += template.get("metadata", {}).get("labels", {}).items()
+        indexed = obj["spec"].get("completionMode") == "Indexed"
+        if len(f"{name}-{obj['spec']['completions'] - 1}" if indexed else name) > 63:  # a label, and a host's name
+            yield "metadata.name", f'Invalid value: "{name}": must be no more than 63 bytes'
+        if (policy := template["spec"].get("restartPolicy", "Always")) != "Never":
+            yield "spec.template.spec.restartPolicy", f'Unsupported value: "{policy}": supported values: "Never"'
+    for key, value in labels:
+        if not (_KEY.fullmatch(key) and _VALUE.fullmatch(value)):
+            yield "labels", f'Invalid value: "{key}: {value}": a valid label must consist of alphanumeric characters...'
+
+
+def fill(obj: Json) -> None:
+    """Fill in what was not said."""
+    if obj["kind"] == "Job":
+        spec, meta = obj["spec"], obj["metadata"]
+        own = {
+            api.JOB_UID: meta["uid"],
+            api.JOB_NAME: meta["name"],
+            "controller-uid": meta["uid"],
+            "job-name": meta["name"],
+        }
+        about = spec["template"].setdefault("metadata", {})
+        about["labels"] = about.get("labels", {}) | own
+        defaults = {"parallelism": 1, "completions": 1, "backoffLimit": 6, "completionMode": "NonIndexed"}
+        obj["spec"] = defaults | {"suspend": False, "selector": {"matchLabels": {api.JOB_UID: meta["uid"]}}} | spec
+        obj["status"] = {}
+    elif obj["kind"] == "Pod":
+        obj["spec"] = {"terminationGracePeriodSeconds": 30, "securityContext": {}} | obj["spec"]
+        obj["status"] = {"phase": "Pending"}
+        for each in api.containers_of(obj):
+            each.setdefault("terminationMessagePath", "/dev/termination-log")
+            resources = each.setdefault("resources", {})
+            resources["requests"] = resources.get("limits", {}) | resources.get("requests", {})
+    elif obj["kind"] == "Secret":
+        plain = {key: base64.b64encode(value.encode()).decode() for key, value in obj.pop("stringData", {}).items()}
+        obj["data"] = obj.get("data", {}) | plain
+    elif obj["kind"] in ("Namespace", "PersistentVolumeClaim"):
+        obj["status"] = {"phase": "Active" if obj["kind"] == "Namespace" else "Bound"}
 
 
 @dataclass(frozen=True)
@@ -39,18 +120,12 @@ def owners_of(obj: Json) -> list[Json]:
 
 
 class Store:
-    """Objects are never changed in place: who has got one may keep it, and must not write to it.
-
-    Attributes:
-        changed: is told of each change; whoever holds it is alone.
-        listeners: are called with each change, by whoever makes it.
-        version: of the newest change.
-    """
+    """Objects are never changed in place: who has got one may keep it, and must not write to it."""
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.listeners: list[Callable[[Change], None]] = []
-        self.version = 1000
+        self.changed = threading.Condition()  # is told of each change; whoever holds it is alone
+        self.listeners: list[Callable[[Change], None]] = []  # are called with each change, by whoever makes it
+        self.version = 1000  # of the newest change
         self._objects: dict[Key, Json] = {}  # the oldest first
         self._history: list[Change] = []
         self._forgotten = 0  # the newest version that watches cannot go on from any more
@@ -65,7 +140,7 @@ class Store:
         """An object; it is an error if it is not there."""
         if found := self.find(plural, namespace, name):
             return found
-        raise refusal(404, RESOURCES[plural], name, "not found")
+        raise api.refusal(404, plural, name, "not found")
 
     def current(self, obj: Json) -> Json | None:
         """An object as it is now; None: it is gone, though another one may have got its name."""
@@ -116,14 +191,14 @@ class Store:
         meta = obj["metadata"]
         if resource.namespaced and meta.setdefault("namespace", namespace) != namespace:
             raise ApiError(400, "the namespace of the provided object does not match the one of the request")
-        admission.check(resource, obj)
+        check(resource, obj)
         with self.changed:
             if resource.namespaced:
                 self.get("namespaces", "", namespace)
             if self.find(plural, namespace, meta["name"]):
-                raise refusal(409, resource, meta["name"], "already exists", "AlreadyExists")
+                raise api.refusal(409, plural, meta["name"], "already exists")
             meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
-            admission.fill(obj)
+            fill(obj)
             return self._put("ADDED", obj)
 
     def write(self, plural: str, namespace: str, name: str, make: Callable[[Json], Json]) -> Json:
@@ -147,7 +222,7 @@ class Store:
         def make(old: Json) -> Json:
             status = {"status": old.pop("status")} if "status" in old else {}
             new = api.merge(old, {key: value for key, value in changes.items() if key != "status"})
-            admission.check(RESOURCES[plural], new)
+            check(RESOURCES[plural], new)
             return new | status
 
         return self.write(plural, namespace, name, make)

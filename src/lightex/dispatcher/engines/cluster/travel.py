@@ -105,7 +105,7 @@ class Luggage:
             raise ConfigError(f"cwd: {job.cwd} is not within the code that is copied, {packed.base}")
         task |= {
             "remote": _inside(copied),
-            "name": mirror.name_of(job.run.path),
+            "name": _name(job.run.path, job.attempt),
             "code": packed.digest,
             "project": str(packed.base),
             "upstream": [{"name": mirror.name_of(path), "path": str(path)} for path in job.after],
@@ -123,12 +123,20 @@ def send_run(job: Job) -> None:
     if remote is None or remote.kind != "s3":
         return
     bucket = Bucket.of(remote)
-    own = Mirror(bucket, mirror.name_of(job.run.path))
     if job.attempt > 1:  # an attempt whose node was lost may have left more there than has come back
-        own.pull(job.run.path, mirror.users)
+        Mirror(bucket, _name(job.run.path, job.attempt - 1)).pull(job.run.path, mirror.users)
+    own = Mirror(bucket, _name(job.run.path, job.attempt))
     own.push(job.run.path, mirror.users if job.attempt == 1 else mirror.everyones)
     for path in job.after:
         Mirror(bucket, mirror.name_of(path)).push(path, mirror.everyones)
+
+
+def _name(run: Path, attempt: int) -> str:
+    """The name of an attempt's directory in a store.
+
+    A node that is called lost may go on: what it writes then comes into nobody's way.
+    """
+    return f"{mirror.name_of(run)}-{attempt}"
 
 
 def _credentials() -> dict[str, str]:
@@ -155,6 +163,7 @@ def _inside(place: Place) -> dict[str, Any]:
 class _Coming:
     """A run whose directory comes back while it runs."""
 
+    bucket: Bucket
     mirror: Mirror
     run: Path
     attempt: int
@@ -186,6 +195,12 @@ class _Coming:
                 self.back = ended  # it will not be otherwise the next time, or somebody has removed the run
 
 
+    def remove(self) -> None:
+        """Take it away from the store, with the attempts before it."""
+        for attempt in range(1, self.attempt + 1):
+            Mirror(self.bucket, _name(self.run, attempt)).remove()
+
+
 class Returns:
     """Brings back what runs write on nodes, in threads of its own."""
 
@@ -199,7 +214,8 @@ class Returns:
         """A run's directory is to come back from now on."""
         if handle not in self._coming:
             place = store.find(Store(str(remote["url"]), endpoint=remote.get("endpoint")), run, "storage.remote")
-            self._coming[handle] = _Coming(Mirror(Bucket.of(place), mirror.name_of(run)), run, attempt, nodes)
+            bucket = Bucket.of(place)
+            self._coming[handle] = _Coming(bucket, Mirror(bucket, _name(run, attempt)), run, attempt, nodes)
 
     def is_expected(self, handle: str) -> bool:
         """Whether a job's run is still to come back."""
@@ -224,7 +240,7 @@ class Returns:
         """A job's end has been noted down: what is here whole needs not be in the store any more."""
         coming = self._coming.pop(handle, None)
         if coming and noted and coming.back and coming.complete and not coming.error:
-            self._pool.submit(coming.mirror.remove)
+            self._pool.submit(coming.remove)
 
     def close(self) -> None:
         """Wait until what is going on has been done."""
