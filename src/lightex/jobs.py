@@ -92,7 +92,7 @@ def make_job(run: RunDir, attempt: int, code: str | None, *, retried: Mapping[st
         env=env,
         cwd=Path(identity["cwd"]),
         project=project,
-        storage=_storage(config.get("storage")),
+        storage=storage_of(run),
         container=_container(config.get("container")),
         options=(config.get("engine_options") or {}).get(str(identity.get("engine")), {}),
         inherit=_inherited(config),
@@ -112,8 +112,13 @@ def _container(tree: Mapping[str, Any] | None) -> Container | None:
     return Container(**{**tree, "image": Build(**image) if isinstance(image, Mapping) else image})
 
 
-def _storage(tree: Mapping[str, Any] | None) -> Storage:
-    """The storage of a config that was written down."""
+def storage_of(run: RunDir) -> Storage:
+    """The storage of a run's config.
+
+    Raises:
+        StorageError: the directory is broken.
+    """
+    tree = run.config.get("storage")
     if tree is None:
         return Storage()
     dirs = {name: _store(given) for name, given in (tree.get("dirs") or {}).items()}

@@ -6,9 +6,9 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from lightex.core.errors import LightexError
 from lightex.core.liveness import host
 from lightex.core.root import SweepDir
 from lightex.core.rundir import CANCELLED, ENDED, LOST, QUEUED, RUNNING, SUBMITTED, SUCCEEDED, RunDir
+from lightex.core.taxonomy import Storage, Store
 from lightex.dispatcher.death import certify
 from lightex.dispatcher.engine import Engine, JobState
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.keeper import Ledger
 from lightex.dispatcher.queue import Queue, Rules, Watcher
 from lightex.dispatcher.running import Adopted
-from lightex.jobs import load_engine, make_job
+from lightex.jobs import load_engine, make_job, storage_of
 from lightex.storage import snapshot
 
 PRUNED = "PRUNED"
@@ -88,14 +89,15 @@ def reopen(
     return work
 
 
-def stage_again(sweep: SweepDir, work: Work, tell: Callable[[str], None]) -> None:
-    """Bring what the jobs of a sweep that goes on have elsewhere, see `Engine.stage`.
+def stage_again(sweep: SweepDir, tell: Callable[[str], None]) -> None:
+    """Bring what a sweep that is to go on has elsewhere, see `Engine.stage`. Nothing is written to it.
 
     Raises:
         LightexError: it cannot be brought.
     """
     project = Path(str(sweep.about.get("project")))
-    load_engine(str(sweep.about["engine"])).stage([job.storage for job in work.jobs], project, tell)
+    storages = [storage_of(run) for run in sweep.runs()]
+    load_engine(str(sweep.about["engine"])).stage(storages, project, tell)
 
 
 class _Reopening:
@@ -187,7 +189,13 @@ def _adopted(job: Job, running: Mapping[str, Any]) -> Adopted:
     """A job as its RUNNING event has it."""
     mark = running.get("process") or {}
     process = f"{mark['pid']}:{mark['born']}" if mark.get("born") and mark.get("host") == host() else None
-    return Adopted(job, running["handle"], float(running["time"]), tuple(running.get("gpus") or ()), process)
+    return Adopted(
+        replace(job, handle=running["handle"]),
+        running["handle"],
+        float(running["time"]),
+        tuple(running.get("gpus") or ()),
+        process,
+    )
 
 
 def _retried(run: RunDir) -> Mapping[str, int]:
@@ -195,11 +203,14 @@ def _retried(run: RunDir) -> Mapping[str, int]:
     return next((event.get("retried") or {} for event in reversed(run.events()) if event.get("state") == QUEUED), {})
 
 
-def supervise(sweep: SweepDir, work: Work, rules: Rules, watch: Watcher) -> tuple[Counter[str], str | None]:
+def supervise(
+    sweep: SweepDir, work: Work, rules: Rules, watch: Watcher
+) -> tuple[Counter[str], str | None, LightexError | None]:
     """Run jobs to their ends. Ctrl-C, SIGTERM and a closed terminal stop them cleanly; a second one kills.
 
     Returns:
-        How many runs ended in which state, and why it was stopped if it was.
+        How many runs ended in which state; why it was stopped if it was; and why not all is brought back that they wrote
+        into folders which are kept elsewhere, if so.
     """
     name = str(sweep.about["engine"])
     engine = load_engine(name)
@@ -214,12 +225,13 @@ def supervise(sweep: SweepDir, work: Work, rules: Rules, watch: Watcher) -> tupl
         ending=Ledger(sweep.ledger).ending if engine.children else None,
         paused=lambda: sweep.paused,
     )
-    with _stopping(queue.stop), collecting:
-        try:
+    try:
+        with _stopping(queue.stop):
             ended = queue.run()
-        finally:
-            sweep.release()
-    return ended, queue.stopping
+            left = collecting.finish()
+    finally:
+        sweep.release()
+    return ended, queue.stopping, left
 
 
 def end_unwatched(sweep: SweepDir, runs: Collection[str] | None, reason: str, kill: bool) -> None:
@@ -308,34 +320,41 @@ class _Collecting:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._jobs: ThreadPoolExecutor | None = None
-        self._collected: list[Future[None]] = []
+        self._thread: ThreadPoolExecutor | None = None
+        self._failed: dict[str, tuple[Job, LightexError]] = {}  # by storage: one try brings all that is there
 
     def watch(self, watch: Watcher) -> Watcher:
         """A watcher that has it done beside."""
 
         def wrapped(queue: Queue, job: Job | None, state: JobState | None) -> None:
-            if job and state and state.state in ENDED and job.storage.dirs:
-                self._jobs = self._jobs or ThreadPoolExecutor(1)
-                self._collected.append(self._jobs.submit(self._engine.collect, job, lambda _: None))
+            if job and state and state.state in ENDED and _is_written(job.storage):
+                self._thread = self._thread or ThreadPoolExecutor(1)
+                self._thread.submit(self._collect, job)
             watch(queue, job, state)
 
         return wrapped
 
-    def __enter__(self) -> None:
-        pass
+    def finish(self) -> LightexError | None:
+        """Wait until all is brought back; what has failed is tried once more. Returns why it has failed again."""
+        if not self._thread:
+            return None
+        for job, _ in list(self._failed.values()):
+            self._thread.submit(self._collect, job)
+        self._thread.shutdown(wait=True)
+        return next((error for _, error in self._failed.values()), None)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait until all is brought back.
+    def _collect(self, job: Job) -> None:
+        key = repr(job.storage)
+        try:
+            self._engine.collect(job, lambda _: None)
+        except LightexError as error:
+            self._failed[key] = job, error
+        else:
+            self._failed.pop(key, None)
 
-        Raises:
-            LightexError: something could not be; the runs have ended all the same.
-        """
-        if self._jobs:
-            self._jobs.shutdown(wait=True)
-        errors = [error for each in self._collected if (error := each.exception())]
-        if errors and kind is None:
-            raise errors[-1]
+
+def _is_written(storage: Storage) -> bool:
+    return any(isinstance(each, Store) and each.write for each in storage.dirs.values())
 
 
 @contextmanager

@@ -336,6 +336,51 @@ class TestFaults:
                 return
         raise AssertionError("it is still there")
 
+    def test_what_is_to_be_killed_is_given_up_where_the_server_stays_away(self, started, cluster, monkeypatch):
+        monkeypatch.setattr("lightex.dispatcher.engines.kubernetes._PATIENCE", 0.5)
+        cluster.down()
+        started.engine.cancel(started.handle)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            started.engine.cancel(started.handle, force=True)
+            if (state := started.engine.poll([started.handle], 0.1).get(started.handle)) and state.state in ENDED:
+                break
+        assert (state.state, state.cause) == ("LOST", "lost")
+        assert "does not answer" in state.reason
+
+    def test_a_job_is_found_where_it_was_made_though_the_kubeconfig_has_another_namespace_now(self, started, cluster):
+        text = cluster.kubeconfig.read_text()
+        assert "namespace" in text
+        other = cluster.kubeconfig.with_name("other")
+        other.write_text(text.replace("namespace: default", "namespace: elsewhere").replace(
+            '"namespace": "default"', '"namespace": "elsewhere"'))  # fmt: skip
+        os.environ["KUBECONFIG"] = str(other)
+        second = KubernetesEngine()
+        assert second.find(started.job) is None
+        assert second.find(replace(started.job, handle=started.handle))[0] == started.handle
+        second.close()
+
+    def test_a_quota_is_waited_for_and_what_is_refused_leaves_no_secret(self, engine, cluster, job, monkeypatch):
+        monkeypatch.setenv("HF_TOKEN", "x")
+        monkeypatch.setattr("lightex.dispatcher.engines.kubernetes._QUOTA_AGAIN", 0.1)
+        words = 'jobs.batch "x" is forbidden: exceeded quota: count, requested: count/jobs.batch=1'
+        cluster.fail("create", "jobs", code=403, message=words, times=3)
+        one = job(inherit=("HF_TOKEN",))
+        handle, _ = engine.submit(one, [])
+        assert _waits(engine, handle, "exceeded quota")
+        cluster.wait(lambda: cluster.list("jobs"))
+        cluster.fail("create", "jobs", code=422, message="Invalid value", times=1)
+        second, _ = engine.submit(job(1, inherit=("HF_TOKEN",)), [])
+        assert _until(engine, second, *ENDED).cause == "launch"
+        assert [each["metadata"]["name"] for each in cluster.list("secrets")] == [manifest.name_of(one)]
+
+    def test_a_log_in_that_runs_out_is_waited_for(self, engine, cluster, job):
+        before, cluster.token = cluster.token, "another"
+        handle, _ = engine.submit(job(), [])
+        assert "log in again" in _waits(engine, handle, "does not know you")
+        cluster.token = before
+        cluster.wait(lambda: cluster.list("jobs"))
+
 
 class TestRequests:
     def test_a_hundred_experiments_need_few(self, cluster, job):

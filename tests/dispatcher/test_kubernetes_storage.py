@@ -155,6 +155,23 @@ def test_a_further_attempt_finds_what_the_first_has_kept(job):
     assert first.run.output_file.read_text() == "one\n--- attempt 2 ---\nkept\n"
 
 
+def test_another_user_than_root_can_do_all_of_it(job):
+    options = {**job(number=9).options, "user": "1234:1234"}
+    one = job(options=options)
+    ended, last = run_all(one)
+    assert ended == {"SUCCEEDED": 1}, last
+    assert one.run.output_file.read_text() == "read the data\n" * 3
+
+
+def test_what_depends_on_a_run_gets_all_that_it_has_kept(job):
+    first = job("sh", "-c", 'mkdir -p "$LX_RUN_DIR/artifacts"; head -c 20000000 /dev/zero >"$LX_RUN_DIR/artifacts/big"')
+    assert run_all(first)[0] == {"SUCCEEDED": 1}
+    second = job("sh", "-c", f'wc -c <"{first.run.path}/artifacts/big"', number=1, after=(first.run.path,))
+    ended, last = run_all(second)
+    assert ended == {"SUCCEEDED": 1}, last
+    assert second.run.output_file.read_text().strip() == "20000000"
+
+
 def test_two_nodes_each_bring_back_what_they_wrote(job):
     one = job(resources=Resources(cpus=0.1, nodes=2))
     ended, last = run_all(one)

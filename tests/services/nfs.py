@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +115,7 @@ class Task:
         except FileNotFoundError:
             return ""
 
-    def wait(self, seconds: float = 30.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         """Wait for its end; returns its exit code."""
         file = self.nodes.folder / f"{self.mark}.rc"
         try:
@@ -165,8 +164,13 @@ class Nodes:
                 "con=null", "con0=null,fd:1", "ssl=null", "quiet", f"uml_dir={self.folder}/uml", f"umid=node{node}",
                 f"SCRATCH={self.folder}", f"NODE={node}", env=env,
             )  # fmt: skip
-        wait_for(lambda: all((self.folder / f"up.{node}").exists() for node in range(1, count + 1)) or self._dead(), 30)
         self._tasks = dict.fromkeys(range(1, count + 1), 0)
+        try:
+            wait_for(self._are_up, 60)
+        except AssertionError as error:
+            logs = [*self.folder.glob("*.out"), *self.folder.glob("console.*"), self.folder / "ganesha.log"]
+            told = "".join(f"--- {log.name}\n{log.read_text()[-2000:]}\n" for log in logs if log.exists())
+            raise RuntimeError(f"the NFS server or a guest does not start\n{told}") from error
 
     def start(self, node: int, script: str, cwd: str = MOUNTED) -> Task:
         """Have a guest do a shell script, beside what it does already."""
@@ -196,12 +200,11 @@ class Nodes:
         for process in reversed(self._processes):
             if process is self._processes[0]:
                 process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            with contextlib.suppress(ProcessLookupError):  # a guest that has crashed may leave its processes behind
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         subprocess.run(["ip", "netns", "del", self._network], capture_output=True, check=False)
 
     def _environment(self) -> dict[str, str]:
@@ -225,13 +228,9 @@ class Nodes:
                 )
             )
 
-    def _dead(self) -> bool:
-        """Fail if something has ended that is to go on."""
-        if any(process.poll() is not None for process in self._processes):
-            logs = [*self.folder.glob("*.out"), *self.folder.glob("console.*"), self.folder / "ganesha.log"]
-            told = "".join(f"--- {log.name}\n{log.read_text()[-2000:]}\n" for log in logs if log.exists())
-            raise RuntimeError(f"the NFS server or a guest does not start\n{told}")
-        return False
+    def _are_up(self) -> bool:
+        assert all(process.poll() is None for process in self._processes)
+        return all((self.folder / f"up.{node}").exists() for node in self._tasks)
 
     def _in_network(self, *words: str) -> None:
         _ip("-n", self._network, *words)

@@ -12,7 +12,7 @@ import pytest
 
 from lightex.core.errors import ConfigError, FullDiskError, NotFoundError, StorageError
 from lightex.storage import bucket as module
-from lightex.storage.bucket import Bucket, ChangingError, UnreachableError
+from lightex.storage.bucket import AwayError, Bucket, ChangingError
 from lightex.storage.objects import DIGEST, SMALL
 from tests.helpers import wait_for
 from tests.services import free_port
@@ -177,7 +177,7 @@ def test_wrong_credentials_bucket_and_endpoint_are_told_apart(s3, monkeypatch):
 def test_a_dead_endpoint_is_unreachable_for_now(s3, monkeypatch):
     monkeypatch.setattr(module, "_ATTEMPTS", 1)
     dead = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(UnreachableError, match=f"{dead} does not answer: .*refused") as caught:
+    with pytest.raises(AwayError, match=f"{dead} does not answer: .*refused") as caught:
         Bucket.of(s3.place(endpoint=dead)).check()
     assert "AWS_ENDPOINT_URL" in str(caught.value)
     with pytest.raises(ConfigError, match="'nonsense' is no endpoint"):
@@ -200,9 +200,9 @@ def test_a_service_that_cannot_for_now_is_unreachable(s3, monkeypatch, tmp_path)
         thread = threading.Thread(target=answer)
         thread.start()
         there = Bucket.of(s3.place(endpoint=f"http://127.0.0.1:{server.getsockname()[1]}"))
-        with pytest.raises(UnreachableError, match="cannot answer for now: 503"):
+        with pytest.raises(AwayError, match="cannot answer for now: 503"):
             there.read("k")
-        with pytest.raises(UnreachableError, match="does not answer"):
+        with pytest.raises(AwayError, match="does not answer"):
             there.read("k")
         thread.join()
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lightex.core.errors import StorageError
 from lightex.storage import mirror as module
 from lightex.storage import segments
-from lightex.storage.bucket import Bucket, UnreachableError
+from lightex.storage.bucket import AwayError, Bucket
 from lightex.storage.mirror import Mirror, everyones, name_of, nobodys, users
 from lightex.storage.objects import DIGEST, Object
 from lightex.storage.refusals import MissingObjectError
@@ -53,7 +53,7 @@ class Memory:
         if self.fails_in:
             self.fails_in -= 1
             if not self.fails_in:
-                raise UnreachableError("it is away")
+                raise AwayError("it is away")
 
     def _etag(self, data):
         digest = hashlib.md5(data).hexdigest()
@@ -178,7 +178,7 @@ def _interleave(folder, steps, there):
     sides = Sides(folder, there)
     here, away = sides.here, sides.away
     for step, value in steps:
-        with contextlib.suppress(UnreachableError):
+        with contextlib.suppress(AwayError):
             getattr(sides, step)(value)
         sides.check()
     there.fails_in = 0

@@ -39,11 +39,11 @@ print(data, (data / "words.txt").read_text())
 """
 
 # What guests do at the same moment: they meet in a folder of this machine, which no client keeps in a cache.
-MEET = f"""import os, sys, time
+MEET = """import os, sys, time
 def meet(name):
-    open(f"{{os.environ['SCRATCH']}}/{{name}}.{{os.environ['NODE']}}", "w").close()
-    deadline = time.monotonic() + 20
-    while not all(os.path.exists(f"{{os.environ['SCRATCH']}}/{{name}}.{{node}}") for node in (1, 2)):
+    open(f"{os.environ['SCRATCH']}/{name}.{os.environ['NODE']}", "w").close()
+    deadline = time.monotonic() + 40
+    while not all(os.path.exists(f"{os.environ['SCRATCH']}/{name}.{node}") for node in (1, 2)):
         assert time.monotonic() < deadline
 """
 

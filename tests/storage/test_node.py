@@ -402,7 +402,7 @@ def test_pauses_grow(monkeypatch):
     )
 
     def away():
-        raise module.UnreachableError("away")
+        raise module.AwayError("away")
 
     with pytest.raises(StorageError, match="away") as caught:
         module._patiently(Node(Path("/r"), Path("/a"), patience=100), away)

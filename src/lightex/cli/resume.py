@@ -47,8 +47,8 @@ def command(
 
     choose = not failed and numbers is None
     trials = trials_left(found) if choose else 0  # first: lxconfig may not be valid any more
+    stage_again(found)
     work = reopen(found, again)
-    stage_again(found, work)
     found.paused = False
     succeeded, pruned = work.left[SUCCEEDED], work.left[PRUNED]
     others = work.left.total() - succeeded - pruned

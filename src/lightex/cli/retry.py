@@ -83,7 +83,7 @@ def _retry(
         click.echo(f"{len(ids)} queued again in sweep {sweep.id}, which is at work. Next: lx attach {sweep.id}")
         return 0
     numbers = {number for number, run in enumerate(sweep.runs()) if run.id in ids}
+    stage_again(sweep)
     work = reopen(sweep, lambda number, _: number in numbers, changes, pruned_too=True)
-    stage_again(sweep, work)
     jobs, max_failures, detach, sync_wait = how
     return carry_out(sweep, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach, choose=False)  # type: ignore[arg-type]

@@ -14,10 +14,9 @@ from lightex.cli.loggers import settle
 from lightex.cli.output import print_error
 from lightex.cli.progress import Progress
 from lightex.cli.telling import Telling
-from lightex.core.errors import LightexError
+from lightex.core.errors import LightexError, UnreachableError
 from lightex.core.root import SweepDir
 from lightex.core.rundir import SUCCEEDED
-from lightex.dispatcher.engine import UnreachableError
 from lightex.dispatcher.keeper import keep
 from lightex.dispatcher.queue import Rules
 from lightex.searching import Trials
@@ -66,18 +65,14 @@ def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, de
     return 0
 
 
-def stage_again(sweep: SweepDir, work: Work) -> None:
-    """Bring what the jobs of a sweep that goes on have elsewhere, and say so.
+def stage_again(sweep: SweepDir) -> None:
+    """Bring what a sweep that is to go on has elsewhere, and say so.
 
     Raises:
         LightexError: it cannot be brought; the sweep is left as it is.
     """
-    try:
-        with Telling() as tell:
-            supervision.stage_again(sweep, work, tell)
-    except LightexError:
-        sweep.release()
-        raise
+    with Telling() as tell:
+        supervision.stage_again(sweep, tell)
 
 
 def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float, choose: bool) -> int:
@@ -91,13 +86,17 @@ def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float, cho
     news = (lambda: trials.news) if trials else str
     with Progress(str(sweep.about.get("config_name")), sweep.id, total, news) as progress:
         watch = trials.watch(progress) if trials else progress
-        ended, stopped = supervise(sweep, work, replace(rules, source=trials), watch)
+        ended, stopped, left = supervise(sweep, work, replace(rules, source=trials), watch)
     code = progress.conclude(ended, stopped)
     if trials and trials.silent:
         click.echo(f"warning: {trials.silent} runs succeeded without logging {trials.metric}", err=True)
     if trials and trials.stuck:
         print_error(trials.stuck)
         code = trials.stuck.exit_code
+    if left:
+        print_error(left)
+        click.echo("  what was written is in the cache (docs/storage.md), and is sent by the next run there", err=True)
+        code = code or left.exit_code
     settle(sweep.runs() if trials else [job.run for job in work.all_jobs], sync_wait, sweep.id)
     return code or (1 if others else 0)
 

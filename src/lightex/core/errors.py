@@ -41,6 +41,10 @@ class NewerFormatError(StorageError):
     """A run directory that a newer LightEx wrote."""
 
 
+class UnreachableError(LightexError):
+    """What is needed does not answer for now: it may be waited for."""
+
+
 class NotFoundError(LightexError):
     """A run, a sweep, a config or a plugin that does not exist."""
 

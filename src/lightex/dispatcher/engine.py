@@ -20,10 +20,6 @@ class LaunchError(LightexError):
     """A job could not be started; its run fails with this as the reason, the others go on."""
 
 
-class UnreachableError(LightexError):
-    """What runs the jobs does not answer: it may be waited for."""
-
-
 @dataclass(frozen=True)
 class JobState:
     """What is known of a job.
@@ -176,6 +172,6 @@ class Engine(Protocol):
 
 
 def _staged(storages: Iterable[Storage], project: Path) -> list[store.Place]:
-    """The places, each once, that are staged through a cache of this machine."""
-    places = [place for each in storages for place in store.folders(each, project).values()]
-    return list({place.url: place for place in places if place.kind == "s3"}.values())
+    """The places, each once, that are staged through a cache of this machine; one that is written to counts first."""
+    places = [place for each in storages for place in store.folders(each, project).values() if place.kind == "s3"]
+    return list({place.here: place for place in sorted(places, key=lambda place: place.store.write)}.values())

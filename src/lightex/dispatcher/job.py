@@ -34,6 +34,7 @@ class Job:
         backoff: seconds before the first retry; doubled for each further one.
         priority: what is higher starts first.
         after: directories of the runs that must have succeeded before.
+        handle: that its engine has given it, where one is noted down.
         attempt: 1 for the first, counted up by each resume.
         code: which snapshot of the code it runs, see `code.*.tar.gz` in its directory; None: none was taken.
     """
@@ -56,5 +57,6 @@ class Job:
     backoff: float = 10.0
     priority: int = 0
     after: tuple[Path, ...] = ()
+    handle: str | None = None
     attempt: int = 1
     code: str | None = None

@@ -11,10 +11,10 @@ from typing import Any
 
 from lightex.core.errors import ConfigError, NotFoundError, StorageError
 from lightex.storage.objects import DIGEST, EXECUTABLE, SMALL, Object, Source, described, fetch_file
-from lightex.storage.refusals import UnreachableError, in_words, status
+from lightex.storage.refusals import AwayError, in_words, status
 from lightex.storage.store import Place
 
-__all__ = ["Bucket", "ChangingError", "Object", "UnreachableError"]
+__all__ = ["AwayError", "Bucket", "ChangingError", "Object"]
 
 _ATTEMPTS = 4  # of each request, with growing pauses between them
 _BATCH = 1000  # objects that one request can delete

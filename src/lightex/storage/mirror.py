@@ -21,7 +21,7 @@ from lightex.core import jsonlib
 from lightex.core.errors import FullDiskError, StorageError
 from lightex.storage.bucket import Bucket, ChangingError, Object
 from lightex.storage.objects import DIGEST, SMALL, digest_of
-from lightex.storage.refusals import MissingObjectError, UnreachableError
+from lightex.storage.refusals import AwayError, MissingObjectError
 from lightex.storage.segments import Receiver, Sender, listed
 from lightex.storage.transfer import Inside, each, files_below, key_of
 
@@ -102,15 +102,16 @@ class Mirror:
         self._receivers: dict[str, Receiver] = {}
         self._damaged: dict[str, str] = {}
 
-    def push(self, folder: Path, owned: Owned) -> int:
+    def push(self, folder: Path, owned: Owned, whole: bool = False) -> int:
         """Send what this side has written since the last time; returns how many objects were written.
 
-        What it has removed since goes there too. Large files wait until they are written.
+        What it has removed since goes there too. Large files wait until they are written, unless nobody writes any more
+        (`whole`).
 
         Raises:
             StorageError: it cannot be read or sent; the next time goes on from there.
         """
-        return self._push(folder, owned, last=False)
+        return self._push(folder, owned, last=whole)
 
     def finish(self, folder: Path, owned: Owned, writer: int, attempt: int) -> None:
         """Send all for the last time, compared in full, and say what there is.
@@ -231,7 +232,7 @@ class Mirror:
                 try:
                     if self._send(folder / path, path, found[path], last):
                         written.append(path)
-                except UnreachableError:
+                except AwayError:
                     raise
                 except StorageError as error:
                     failed.append(error)
@@ -329,7 +330,7 @@ class Mirror:
             about = path.stat()
         except (MissingObjectError, FileNotFoundError):  # removed since
             return
-        except (UnreachableError, FullDiskError):
+        except (AwayError, FullDiskError):
             raise
         except StorageError as error:
             self._damaged[name] = error.message

@@ -34,7 +34,7 @@ from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Store
 from lightex.core.units import format_duration
 from lightex.storage import staging, worktree
-from lightex.storage.bucket import Bucket, UnreachableError
+from lightex.storage.bucket import AwayError, Bucket
 from lightex.storage.mirror import Mirror, Owned, nobodys, users
 from lightex.storage.store import Place, find
 from lightex.storage.transfer import files_below
@@ -174,7 +174,11 @@ def main(words: list[str]) -> int:
             raise ConfigError(f"not a step: {' '.join(words) or 'nothing'}", "valid: stage, return")
         node = Node.of(os.environ.get(VARIABLE))
         termination = node.termination
-        stage(node) if words == ["stage"] else send_back(node)
+        if words == ["stage"]:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the first process of a container ignores it else
+            stage(node)
+        else:
+            send_back(node)
     except (LightexError, OSError) as error:
         text = f"lightex {' '.join(words)}: {error}"
         print(text, file=sys.stderr, flush=True)
@@ -277,7 +281,7 @@ def _patiently(node: Node, do: Callable[[], T]) -> T:
     while True:
         try:
             return do()
-        except UnreachableError as error:
+        except AwayError as error:
             if time.monotonic() + pause > until:
                 raise StorageError(
                     error.message, f"this was tried for {format_duration(node.patience)}", *error.details

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core.errors import FullDiskError, StorageError
-from lightex.storage.refusals import UnreachableError, in_words
+from lightex.storage.refusals import AwayError, in_words
 
 SMALL = 8 * 1024 * 1024
 """Bytes: what is not larger goes in one piece, through memory."""
@@ -126,7 +126,7 @@ def _bring(source: Source, path: Path, part: Path, progress: Callable[[int], Non
                 about = described(source.key, reply, start if goes_on else 0)
                 _receive(reply["Body"], about, part, about.size - reply["ContentLength"], progress)
             break
-        except UnreachableError:
+        except AwayError:
             failures = failures + 1 if _begun(part) == (start, etag) else 1
             if failures == _ATTEMPTS:
                 raise

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightex.core.errors import StorageError
+from lightex.core.errors import StorageError, UnreachableError
 
 
-class UnreachableError(StorageError):
+class AwayError(StorageError, UnreachableError):
     """The store is away for now: it may be tried again."""
 
 
@@ -38,7 +38,7 @@ def in_words(url: str, endpoint: str | None) -> Iterator[None]:
         endpoint: where; None: Amazon's.
 
     Raises:
-        UnreachableError: nobody answers, or the service cannot answer for now.
+        AwayError: nobody answers, or the service cannot answer for now.
         StorageError: anything else that it refuses.
     """
     from botocore import exceptions as boto
@@ -58,7 +58,7 @@ def in_words(url: str, endpoint: str | None) -> Iterator[None]:
             "name the authority's file in AWS_CA_BUNDLE, or give an endpoint with http://",
         ) from error
     except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, boto.ResponseStreamingError) as error:
-        raise UnreachableError(
+        raise AwayError(
             f"{url}: {where} does not answer: {_cause(error)}",
             "is it up, and is it to be reached from this machine?",
             'the address is the endpoint of the Store (Store("s3://...", endpoint="http://...")), or AWS_ENDPOINT_URL',
@@ -95,7 +95,7 @@ def _refused(response: dict[str, Any], url: str, endpoint: str | None) -> Storag
             "a key of another service, an expired one, or one without rights to this bucket is refused as well",
         )
     if code in _LATER or number in (408, 429) or (number >= 500 and number != 507):
-        return UnreachableError(f"{url}: {where} cannot answer for now: {code or number} {message}".rstrip())
+        return AwayError(f"{url}: {where} cannot answer for now: {code or number} {message}".rstrip())
     if code in ("QuotaExceeded", "XMinioStorageFull") or number == 507:
         return StorageError(f"{url}: there is no room at {where}: {message or code}", "free some space there")
     if number in (301, 307) or code == "AuthorizationHeaderMalformed":

@@ -118,8 +118,9 @@ def unpack(bucket: Bucket, digest: str, into: Path) -> None:
             # Python has the filter from 3.11.4; the digest vouches for what `pack` has let in.
             careful: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
             with tarfile.open(file) as tar:
+                before = {path for member in tar.getmembers() for path in _folders_of(into, member) if path.exists()}
                 tar.extractall(into, **careful)  # noqa: S202
-                _open_modes(into, tar)
+                _open_modes(into, tar, before)
     except tarfile.TarError as error:
         raise StorageError(f"{bucket.url}{_key(digest)} cannot be unpacked: {error}") from error
     except OSError as error:
@@ -130,17 +131,24 @@ def _key(digest: str) -> str:
     return f"code/{digest}.tar.gz"
 
 
-def _open_modes(into: Path, tar: tarfile.TarFile) -> None:
-    """Let the umask alone decide who may write: the command may run as another user than who unpacks."""
+def _folders_of(into: Path, member: tarfile.TarInfo) -> set[Path]:
+    return {into / parent for parent in PurePosixPath(member.name).parents}
+
+
+def _open_modes(into: Path, tar: tarfile.TarFile, before: set[Path]) -> None:
+    """Let the umask alone decide who may write: the command may run as another user than who unpacks.
+
+    Folders that were there before may be somebody else's, as the roots of volumes are.
+    """
     umask = os.umask(0)
     os.umask(umask)
-    folders = {into}
+    folders: set[Path] = set()
     for member in tar.getmembers():
         path = into / member.name
         if member.isreg():
             path.chmod((0o777 if member.mode & 0o100 else 0o666) & ~umask)
-        folders |= {into / parent for parent in PurePosixPath(member.name).parents}
-    for folder in folders:
+        folders |= _folders_of(into, member)
+    for folder in folders - before:
         folder.chmod(0o777 & ~umask)
 
 

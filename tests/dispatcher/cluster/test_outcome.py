@@ -22,8 +22,8 @@ def exit_of(code, moment="2026-01-01T00:00:10Z", **more):
     return {"terminated": {"exitCode": code, "finishedAt": moment, "startedAt": "2026-01-01T00:00:00Z", **more}}
 
 
-def seen(job, *pods, gone=(), now=0.0):
-    return state_of(job, list(pods), list(gone), {}, now)
+def seen(job, *pods, **known):
+    return state_of(job, list(pods), **known)
 
 
 def test_of_two_nodes_the_one_that_failed_by_itself_counts():
@@ -64,17 +64,16 @@ def test_only_an_image_that_will_never_come_is_given_up(message, waits):
 
 def test_a_registry_that_never_answers_is_given_up_in_the_end():
     state = {"waiting": {"reason": "ImagePullBackOff", "message": "i/o timeout"}}
-    waits = pod(phase="Pending", state=state, startTime="2026-01-01T00:00:00Z")
-    began = 1767225600.0
-    assert seen(job(), waits, now=began + 200).state == "SUBMITTED"
-    assert (seen(job(), waits, now=began + 400).cause) == "launch"
+    waits = pod(phase="Pending", state=state)
+    assert seen(job(), waits, stuck=200.0).state == "SUBMITTED"
+    assert seen(job(), waits, stuck=400.0).cause == "launch"
 
 
 def test_a_secret_that_is_not_there_is_waited_for_a_while():
     state = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "x" not found'}}
-    waits = pod(phase="Pending", state=state, startTime="2026-01-01T00:00:00Z")
-    assert seen(job(), waits, now=1767225610.0).state == "SUBMITTED"
-    end = seen(job(), waits, now=1767225700.0)
+    waits = pod(phase="Pending", state=state)
+    assert seen(job(), waits, stuck=10.0).state == "SUBMITTED"
+    end = seen(job(), waits, stuck=70.0)
     assert (end.cause, end.reason) == ("launch", 'container command cannot start: secret "x" not found')
 
 
@@ -84,6 +83,18 @@ def test_what_was_killed_with_its_node_is_lost_and_what_failed_there_has_failed(
     end = seen(failed, pod(phase="Failed", state=exit_of(143), conditions=why))
     assert (end.state, end.reason) == ("LOST", "it was evicted from node n1, which is drained")
     assert seen(failed, pod(phase="Failed", state=exit_of(3), conditions=why)).exit_code == 3
+
+
+def test_a_pod_that_is_drained_is_lost_when_its_grace_is_over_and_not_before():
+    why = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
+    leaves = pod(state={"running": {}}, ended=True, conditions=why)  # until 2026-01-01
+    assert seen(job(), leaves, now=1767225600.0).state == "RUNNING"
+    assert seen(job(), leaves, now=1767225610.0).state == "LOST"
+
+
+def test_a_job_that_a_queue_suspends_has_not_failed_while_its_pods_go():
+    goes = pod("p0", "Failed", exit_of(143), ended=True)
+    assert seen(job(spec={"suspend": True}), goes).state == "SUBMITTED"
 
 
 def test_a_container_that_cannot_start_says_why():

@@ -11,12 +11,13 @@ from __future__ import annotations
 import copy
 import json
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tests.services.kubernetes.api import JOB_NAME, OF_KIND, ApiError, Json, merge, now, random_name
+from tests.services.kubernetes.api import OF_KIND, ApiError, Json, merge, now
 from tests.services.kubernetes.controllers import Controllers
 from tests.services.kubernetes.dockerkubelet import DockerKubelet
 from tests.services.kubernetes.hands import ByHand, Fault, Faults, Kubelet, Nodes
@@ -25,15 +26,13 @@ from tests.services.kubernetes.store import Store
 
 __all__ = ["ApiError", "Cluster", "DockerKubelet", "Kubelet"]
 
-_T = TypeVar("_T")
-
 
 class Cluster(ByHand, Faults, Nodes):
     """An API server, what it knows, and what goes on in it."""
 
     def __init__(self, folder: Path, kubelet: Kubelet | None = None) -> None:
         self.folder, self.kubelet, self.namespace = folder, kubelet or Kubelet(), "default"
-        self.token, self.version = f"token-{random_name()}", "v1.37.0"  # what clients must say; what /version says
+        self.token, self.version = f"token-{uuid.uuid4()}", "v1.37.0"  # what clients must say; what /version says
         self.requests: Counter[tuple[str, str]] = Counter()  # how often what was asked for: verb, resource
         self.bodies: list[tuple[str, str, Json]] = []  # what was written, in order: verb, resource, object
         self.terminating: float | None = 0.05  # seconds that a deleted pod takes to go by itself; None: it stays
@@ -51,7 +50,7 @@ class Cluster(ByHand, Faults, Nodes):
         self.up()
         context = {"cluster": "lx", "user": "lx", "namespace": "default"}
         config = {"apiVersion": "v1", "kind": "Config", "current-context": "lx",
-                  "clusters": [{"name": "lx", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
+                  "clusters": [{"name": "lx", "cluster": {"server": self.url}}],
                   "contexts": [{"name": "lx", "context": context}],
                   "users": [{"name": "lx", "user": {"token": self.token}}]}  # fmt: skip
         self.kubeconfig = folder / "kubeconfig"
@@ -65,6 +64,7 @@ class Cluster(ByHand, Faults, Nodes):
         if self._server is None:
             self._server = Server(self, self.port)
             self.port = self._server.server_address[1]
+            self.url = f"http://127.0.0.1:{self.port}"
 
     def down(self) -> None:
         """Listen no more. What is in it goes on."""
@@ -116,9 +116,9 @@ class Cluster(ByHand, Faults, Nodes):
 
     def pods_of(self, job: str) -> list[Json]:
         """The pods of a Job, the oldest first."""
-        return self.list("pods", None, f"{JOB_NAME}={job}")
+        return self.list("pods", None, f"job-name={job}")
 
-    def wait(self, condition: Callable[[], _T], seconds: float = 10.0) -> _T:
+    def wait(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
         """Wait until a function gives something true; it is called after each change."""
         end = time.monotonic() + seconds
         while not (found := condition()):
@@ -143,6 +143,10 @@ class Cluster(ByHand, Faults, Nodes):
         self.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})
         return self.claims[name]
 
+    def add_priority_class(self, name: str, value: int) -> None:
+        """Add a PriorityClass."""
+        self.store.create("priorityclasses", "", {"metadata": {"name": name}, "value": value})
+
     def add_event(self, about: str | Json, reason: str, message: str, type: str = "Warning", kind: str = "Pod") -> Json:
         """Add an Event about an object, or about a pod or a Job by name."""
         if isinstance(about, str):
@@ -150,7 +154,7 @@ class Cluster(ByHand, Faults, Nodes):
         meta = about["metadata"]
         whom = {"kind": about["kind"], "namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"]}
         more = {"reason": reason, "message": message, "type": type, "lastTimestamp": now()}
-        name = f"{meta['name']}.{time.time_ns():x}{random_name()}"
+        name = f"{meta['name']}.{uuid.uuid4()}"
         return self.store.create(
             "events", meta["namespace"], {"metadata": {"name": name}, "involvedObject": whom, **more}
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from typing import Any
 
 Json = dict[str, Any]
 
-JOB_NAME = "batch.kubernetes.io/job-name"
-JOB_UID = "batch.kubernetes.io/controller-uid"
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 
@@ -43,36 +40,22 @@ _RESOURCES = (
 RESOURCES = {each.plural: each for each in _RESOURCES}
 OF_KIND = {each.kind: each for each in _RESOURCES}
 
-_REASONS = {
-    409: "AlreadyExists",
-    410: "Expired",
-    422: "Invalid",
-    500: "InternalError",
-}  # where it is not HTTP's own word
+# Where they are not HTTP's own words.
+_REASONS = {409: "AlreadyExists", 410: "Expired", 422: "Invalid", 500: "InternalError"}
 
 
 class ApiError(Exception):
     """An answer that is no success."""
 
-    def __init__(self, code: int, message: str, **details: Any) -> None:
+    def __init__(self, code: int, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
-        self.code, self.message, self.details = code, message, details
+        self.code, self.message, self.retry_after = code, message, retry_after
 
     def status(self) -> Json:
         """As a Status object."""
         reason = _REASONS.get(self.code) or HTTPStatus(self.code).phrase.replace(" ", "")
         about = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": self.message}
-        return about | {"reason": reason, "details": self.details, "code": self.code}
-
-
-def refusal(code: int, plural: str, name: str, why: str) -> ApiError:
-    """The error of what is not to be had of an object."""
-    return ApiError(code, f'{plural} "{name}" {why}', name=name, kind=plural)
-
-
-def random_name() -> str:
-    """Five letters, as generated names end with."""
-    return "".join(random.choices("bcdfghjklmnpqrstvwxz2456789", k=5))
+        return about | {"reason": reason, "details": {}, "code": self.code}
 
 
 def now(later: float = 0.0) -> str:
@@ -121,11 +104,6 @@ def merge(old: Any, change: Any) -> Any:
         if value is None:
             del found[key]
     return found
-
-
-def containers_of(pod: Json) -> list[Json]:
-    """The containers of a pod or of a template, those for its start first."""
-    return [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
 
 
 def is_over(pod: Json) -> bool:

@@ -7,6 +7,7 @@ import copy
 import queue
 import threading
 import time
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -19,19 +20,12 @@ from tests.services.kubernetes.store import FOREGROUND, Change, key_of, owners_o
 if TYPE_CHECKING:
     from tests.services.kubernetes import Cluster
 
-_REACHED = {"reason": "CompletionsReached", "message": "Reached expected number of succeeded pods"}
-_TOO_LATE = {"reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline"}
-_TOO_OFTEN = {"reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit"}
-
-Amounts = dict[str, float]  # by resource
-
 
 class Controllers:
     """One thread that looks at what has changed, and does what is due."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.store = cluster.store
-        self.jobs, self.scheduler = JobController(cluster), Scheduler(cluster)
+        self.cluster, self.store, self.jobs = cluster, cluster.store, JobController(cluster)
         self.paused = self._closing = False
         self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._timers: list[threading.Timer] = []
@@ -46,9 +40,10 @@ class Controllers:
             with self.store.changed, contextlib.suppress(ApiError):
                 work()
 
-        self._timers.append(threading.Timer(seconds, do))
-        self._timers[-1].daemon = True
-        self._timers[-1].start()
+        timer = threading.Timer(seconds, do)
+        timer.daemon = True
+        self._timers.append(timer)
+        timer.start()
 
     def close(self) -> None:
         """Do nothing any more."""
@@ -73,7 +68,7 @@ class Controllers:
                 self.jobs.count(job, change.obj)
             self.jobs.look_at(job)
         if change.key[0] in ("pods", "nodes", "persistentvolumeclaims"):
-            self.scheduler.schedule()
+            schedule(self.cluster)
 
     def _collect(self, change: Change) -> None:
         """Garbage collection: of what a gone owner has left, and of what is to go before its owner."""
@@ -105,12 +100,10 @@ class JobController:
         job = self.store.current(job) or {}
         if not job or is_leaving(job) or has_condition(job["status"], "Complete", "Failed"):
             return
-        active = []
+        active = [pod for pod in self._pods_of(job) if not is_over(pod) and not is_leaving(pod)]
         for pod in self._pods_of(job):
             if is_over(pod) or is_leaving(pod):  # one that leaves is replaced at once, and counts as failed
                 self.count(job, pod)
-            else:
-                active.append(pod)
         ends = [pod for pod in self._ends[job["metadata"]["uid"]].values() if pod]
         done = {index_of(pod) for pod in ends if pod["status"]["phase"] == "Succeeded"}
         failed = sum(pod["status"]["phase"] != "Succeeded" for pod in ends)
@@ -145,10 +138,13 @@ class JobController:
             self.cluster.later(limit, lambda: self.look_at(job))
         status.setdefault("startTime", api.now())
         if limit and time.time() >= datetime.fromisoformat(status["startTime"]).timestamp() + limit:
-            return with_condition(status, "FailureTarget", **_TOO_LATE)
+            why = ("DeadlineExceeded", "Job was active longer than specified deadline")
+            return with_condition(status, "FailureTarget", "True", *why)
         if failed > spec["backoffLimit"]:
-            return with_condition(status, "FailureTarget", **_TOO_OFTEN)
-        return with_condition(status, "SuccessCriteriaMet", **_REACHED) if done >= spec["completions"] else status
+            why = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
+            return with_condition(status, "FailureTarget", "True", *why)
+        reached = ("SuccessCriteriaMet", "True", "CompletionsReached")
+        return with_condition(status, *reached) if done >= spec["completions"] else status
 
     def _make_pods(self, job: Json, active: list[Json], done: set[object]) -> None:
         spec = job["spec"]
@@ -179,75 +175,63 @@ def pod_of(job: Json, index: int | None) -> Json:
     about, meta = job["metadata"], pod["metadata"]
     base = about["name"] if index is None else f"{about['name']}-{index}"
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": about["name"], "uid": about["uid"], "controller": True}
-    meta |= {"name": f"{base[:57]}-{api.random_name()}", "ownerReferences": [owner]}
+    meta |= {"name": f"{base[:57]}-{uuid.uuid4().hex[:5]}", "ownerReferences": [owner]}
     if index is not None:
         pod["spec"].setdefault("hostname", base)
         for kind in ("annotations", "labels"):
             meta[kind] = meta.get(kind, {}) | {api.INDEX: str(index)}
-        for each in api.containers_of(pod):  # a real one says it by a fieldRef
+        # A real one says it by a fieldRef.
+        for each in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
             each.setdefault("env", []).append({"name": "JOB_COMPLETION_INDEX", "value": str(index)})
     return pod
 
 
-class Scheduler:
-    """Binds pods to nodes, the oldest first."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.store = cluster, cluster.store
-
-    def schedule(self) -> None:
-        """Look at all pods that are not bound; the caller holds the store."""
-        pods = [pod for pod in self.store.select("pods") if not is_over(pod)]
-        waiting = [pod for pod in pods if "nodeName" not in pod["spec"] and not is_leaving(pod)]
-        used: dict[str, Counter[str]] = defaultdict(Counter)
-        for pod in pods if waiting else ():
-            used[pod["spec"].get("nodeName", "")].update(needs_of(pod))
-        for pod in waiting:
-            reasons = {node["metadata"]["name"]: self._against(pod, node, used) for node in self.store.select("nodes")}
-            if fit := [name for name, why in reasons.items() if not why]:
-                name = min(fit, key=lambda each: used[each]["cpu"])
-                used[name].update(needs_of(pod))
-                self.store.write(*key_of(pod), lambda obj, name=name: obj | {
-                    "spec": obj["spec"] | {"nodeName": name}, "status": with_condition(obj["status"], "PodScheduled")})  # fmt: skip
-                continue
-            message = summary(list(reasons.values()))
-            if message not in [each["message"] for each in pod["status"].get("conditions", ())]:
-                why = {"reason": "Unschedulable", "message": message}
-                self.store.write_status(pod, lambda old, why=why: with_condition(old, "PodScheduled", "False", **why))
-                self.cluster.add_event(pod, "FailedScheduling", message)
-
-    def _against(self, pod: Json, node: Json, used: Mapping[str, Counter[str]]) -> list[str]:
-        """What speaks against a node."""
-        if not has_condition(node["status"], "Ready"):
-            return ["node(s) had untolerated taint {node.kubernetes.io/unreachable: }"]
-        if not pod["spec"].get("nodeSelector", {}).items() <= node["metadata"]["labels"].items():
-            return ["node(s) didn't match Pod's node affinity/selector"]
-        for volume in pod["spec"].get("volumes", ()):
-            name = volume.get("persistentVolumeClaim", {}).get("claimName")
-            if name and not self.store.find("persistentvolumeclaims", pod["metadata"]["namespace"], name):
-                return [f'persistentvolumeclaim "{name}" not found']
-        has, taken = node["status"]["allocatable"], used[node["metadata"]["name"]]
-        needs = sorted(needs_of(pod).items())
-        short = [key for key, value in needs if value > quantity(has.get(key, 0)) - taken[key] + 1e-9]
-        return ["Too many pods" if key == "pods" else f"Insufficient {key}" for key in short]
+def schedule(cluster: Cluster) -> None:
+    """Bind pods to nodes, the oldest first; the caller holds the store."""
+    pods = [pod for pod in cluster.store.select("pods") if not is_over(pod)]
+    waiting = [pod for pod in pods if "nodeName" not in pod["spec"] and not is_leaving(pod)]
+    used: dict[str, Counter[str]] = defaultdict(Counter)
+    for pod in pods if waiting else ():
+        used[pod["spec"].get("nodeName", "")].update(needs_of(pod))
+    for pod in waiting:
+        nodes = cluster.store.select("nodes")
+        reasons = {node["metadata"]["name"]: against(cluster, pod, node, used) for node in nodes}
+        if fit := [name for name, why in reasons.items() if not why]:
+            name = min(fit, key=lambda each: used[each]["cpu"])
+            used[name].update(needs_of(pod))
+            cluster.store.write_status(pod, lambda old: with_condition(old, "PodScheduled"))
+            cluster.store.write(*key_of(pod), lambda obj, name=name: obj | {"spec": obj["spec"] | {"nodeName": name}})
+            continue
+        start = f"0/{len(nodes)} nodes are available: "
+        totals = Counter(why for each in reasons.values() for why in each)
+        words = ", ".join(why if why.startswith("persistent") else f"{totals[why]} {why}" for why in sorted(totals))
+        message = f"{start}{words}. preemption: {start}{len(nodes)} Preemption is not helpful for scheduling."
+        message = message if nodes else "no nodes available to schedule pods"
+        if message not in [each["message"] for each in pod["status"].get("conditions", ())]:
+            why = ("PodScheduled", "False", "Unschedulable", message)
+            cluster.store.write_status(pod, lambda old, why=why: with_condition(old, *why))
+            cluster.add_event(pod, "FailedScheduling", message)
 
 
-def needs_of(pod: Json) -> Amounts:
-    """What a pod requests: the sum over its containers, or what one for its start needs at its turn."""
-    total: Amounts = defaultdict(float, pods=1)
+def against(cluster: Cluster, pod: Json, node: Json, used: Mapping[str, Counter[str]]) -> list[str]:
+    """What speaks against a node."""
+    if not has_condition(node["status"], "Ready"):
+        return ["node(s) had untolerated taint {node.kubernetes.io/unreachable: }"]
+    if not pod["spec"].get("nodeSelector", {}).items() <= node["metadata"]["labels"].items():
+        return ["node(s) didn't match Pod's node affinity/selector"]
+    for volume in pod["spec"].get("volumes", ()):
+        name = volume.get("persistentVolumeClaim", {}).get("claimName")
+        if name and not cluster.store.find("persistentvolumeclaims", pod["metadata"]["namespace"], name):
+            return [f'persistentvolumeclaim "{name}" not found']
+    has, taken, needs = node["status"]["allocatable"], used[node["metadata"]["name"]], needs_of(pod)
+    short = [key for key in sorted(needs) if needs[key] > quantity(has.get(key, 0)) - taken[key] + 1e-9]
+    return ["Too many pods" if key == "pods" else f"Insufficient {key}" for key in short]
+
+
+def needs_of(pod: Json) -> dict[str, float]:
+    """What a pod requests; what a container needs that runs before the others is taken to be less."""
+    total: dict[str, float] = defaultdict(float, pods=1)
     for each in pod["spec"]["containers"]:
         for key, value in each["resources"]["requests"].items():
             total[key] += quantity(value)
-    for each in pod["spec"].get("initContainers", ()):
-        for key, value in each["resources"]["requests"].items():
-            total[key] = max(total[key], quantity(value))
     return total
-
-
-def summary(reasons: list[list[str]]) -> str:
-    """What speaks against each node, as the scheduler puts it."""
-    if not reasons:
-        return "no nodes available to schedule pods"
-    totals, start = Counter(why for each in reasons for why in each), f"0/{len(reasons)} nodes are available: "
-    words = ", ".join(why if why.startswith("persistent") else f"{totals[why]} {why}" for why in sorted(totals))
-    return f"{start}{words}. preemption: {start}{len(reasons)} Preemption is not helpful for scheduling."

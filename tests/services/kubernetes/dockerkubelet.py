@@ -34,14 +34,9 @@ class DockerKubelet(Kubelet):
     """The kubelet of all nodes; containers share this machine's network."""
 
     def __init__(self, address: str) -> None:
-        self.address = address
+        self.client = docker.APIClient(base_url=address, version="auto", timeout=60)
         self.closing = threading.Event()
         self._runners: dict[str, PodRunner] = {}
-
-    def start(self, cluster: Cluster) -> None:
-        """Begin to run pods."""
-        self.client = docker.APIClient(base_url=self.address, version="auto", timeout=60)
-        super().start(cluster)
 
     def close(self) -> None:
         """End all pods, and take their containers away."""
@@ -68,11 +63,7 @@ class Leaving(Exception):
 
 
 class MissingError(Exception):
-    """Something that is needed is missing for now; with Kubernetes' word for that."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
+    """Something that is needed is missing for now: Kubernetes' word for that, and a text."""
 
 
 class PodRunner(threading.Thread):
@@ -107,14 +98,14 @@ class PodRunner(threading.Thread):
             self.volumes.remove()
 
     def _live(self) -> None:
-        self._try("FailedMount", self.volumes.make)
+        self._try(self.volumes.make)
         for each in self.init:
-            self._try("Failed", lambda each=each: self._start(each))
+            self._try(self._start, each)
             self._wait(lambda each=each: self._code(each) is not None)
             if self._code(each):
                 return
         for each in self.main:
-            self._try("Failed", lambda each=each: self._start(each))
+            self._try(self._start, each)
         self._wait(lambda: all(self._code(each) is not None for each in self.main))
 
     def _terminate(self) -> None:
@@ -152,7 +143,7 @@ class PodRunner(threading.Thread):
             for each in (*self.init, *self.main):
                 if "running" in self.states[each["name"]]:
                     self._look_at(each)
-            if not self._leaving and is_leaving(self._object()):
+            if is_leaving(self._object()) and not self._leaving:
                 self._leaving = True
                 raise Leaving
             if condition():
@@ -164,49 +155,41 @@ class PodRunner(threading.Thread):
         number = self.numbers[container["name"]]
         found = self.docker.inspect_container(number)["State"]
         if not found["Running"]:
-            code, message = found["ExitCode"], self.volumes.message(container).read_text(errors="replace")[:4096]
+            code, message = found["ExitCode"], (self.volumes.messages / container["name"]).read_text(errors="replace")
             if code and not message and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
                 message = self.docker.logs(number, tail=80).decode(errors="replace")[-2048:]
-            began, reason = (
-                self.states[container["name"]]["running"]["startedAt"],
-                "OOMKilled" if found["OOMKilled"] else None,
-            )
-            self.states[container["name"]] = ended(code, reason, message, began)
+            began = self.states[container["name"]]["running"]["startedAt"]
+            self.states[container["name"]] = ended(code, "OOMKilled" if found["OOMKilled"] else None, message, began)
             self._write()
 
-    def _try(self, reason: str, step: Callable[[], None]) -> None:
-        """Do something, again and again while something is missing that it needs."""
+    def _try(self, step: Callable[..., None], *containers: Json) -> None:
+        """Do something, for a container perhaps, again and again while something is missing that it needs."""
         told = None
         while True:
             try:
-                step()
+                step(*containers)
+                return self._write()
             except MissingError as error:
-                if str(error) != told:
-                    told = str(error)
-                    self.kubelet.cluster.add_event(self.pod, reason, told)
+                for each in containers:
+                    self.states[each["name"]] = {"waiting": dict(zip(("reason", "message"), error.args, strict=True))}
+                if error.args != told:
+                    told = error.args
+                    self.kubelet.cluster.add_event(self.pod, "Failed" if containers else "FailedMount", told[1])
                 self._write()
                 again = time.monotonic() + _AGAIN
                 self._wait(lambda again=again: time.monotonic() >= again)
-            else:
-                return self._write()
 
     def _start(self, container: Json) -> None:
-        """Start a container, or say what it waits for."""
         name, image = container["name"], container["image"]
-        was = self.states[name].get("waiting", {}).get("reason")
+        made = creation(self.kubelet.cluster, self.pod, container, self.volumes)
         try:
-            made = creation(self.kubelet.cluster, self.pod, container, self.volumes)
             self.numbers[name] = self.docker.create_container(**made)["Id"]
         except NotFound:
             text = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": not found'
-            reason = "ErrImagePull"
-            if was in ("ErrImagePull", "ImagePullBackOff"):
-                reason, text = "ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {text}'
-            self.states[name] = {"waiting": {"reason": reason, "message": text}}
-            raise MissingError(reason, text) from None
-        except MissingError as error:
-            self.states[name] = {"waiting": {"reason": error.reason, "message": str(error)}}
-            raise
+            if self.states[name]["waiting"]["reason"] in ("ErrImagePull", "ImagePullBackOff"):
+                text = f'Back-off pulling image "{image}": ErrImagePull: {text}'
+                raise MissingError("ImagePullBackOff", text) from None
+            raise MissingError("ErrImagePull", text) from None
         try:
             self.docker.start(self.numbers[name])
             self.states[name] = {"running": {"startedAt": api.now()}}
@@ -231,25 +214,22 @@ class Volumes:
     def __init__(self, cluster: Cluster, pod: Json) -> None:
         self.cluster, self.pod = cluster, pod
         self.folder = cluster.folder / "kubelet" / pod["metadata"]["uid"]
+        self.messages = _folder(self.folder / "messages")  # what containers leave to say
         self.places: dict[str, Path] = {}
         self._mounted: list[Path] = []
 
     def make(self) -> None:
         """Make those that are not there yet."""
         for volume in self.pod["spec"].get("volumes", ()):
-            name = volume["name"]
-            if name in self.places:
-                continue
-            if source := volume.get("hostPath"):
-                path = self.places[name] = Path(source["path"])
-                if source.get("type") == "Directory" and not path.is_dir():
-                    del self.places[name]
-                    why = f"hostPath type check failed: {path} is not a directory"
-                    raise MissingError("FailedMount", f'MountVolume.SetUp failed for volume "{name}" : {why}')
-            elif source := volume.get("persistentVolumeClaim"):
-                self.places[name] = self.cluster.claims[source["claimName"]]
-            else:
-                self.places[name] = self._empty(name, volume["emptyDir"])
+            name, path = volume["name"], Path(volume.get("hostPath", {}).get("path", "/"))
+            if volume.get("hostPath", {}).get("type") == "Directory" and not path.is_dir():
+                why = f"hostPath type check failed: {path} is not a directory"
+                raise MissingError("FailedMount", f'MountVolume.SetUp failed for volume "{name}" : {why}')
+            if source := volume.get("persistentVolumeClaim"):
+                path = self.cluster.claims[source["claimName"]]
+            elif "hostPath" not in volume:
+                path = self.places.get(name) or self._empty(name, volume["emptyDir"])
+            self.places[name] = path
 
     def _empty(self, name: str, source: Json) -> Path:
         place = _folder(self.folder / "volumes" / name)
@@ -262,7 +242,7 @@ class Volumes:
 
     def mounts(self, container: Json) -> list[Json]:
         """What docker is to mount into a container."""
-        message = self.message(container)
+        message = self.messages / container["name"]
         message.write_bytes(b"")
         message.chmod(0o666)
         found = [{"Type": "bind", "Source": str(message), "Target": container["terminationMessagePath"]}]
@@ -272,10 +252,6 @@ class Volumes:
             more = {"Target": each["mountPath"], "ReadOnly": bool(each.get("readOnly"))}
             found.append({"Type": "bind", "Source": str(source), **more})
         return found
-
-    def message(self, container: Json) -> Path:
-        """The file of what a container leaves to say."""
-        return _folder(self.folder / "messages") / container["name"]
 
     def remove(self) -> None:
         """Take them away."""
@@ -320,8 +296,8 @@ def hosts(cluster: Cluster, pod: Json) -> list[str]:
     """Names that lead to this machine, which all pods are on: a Job's pods by index, if its Service is there."""
     space, subdomain = pod["metadata"]["namespace"], pod["spec"].get("subdomain")
     found = [pod["spec"].get("hostname", pod["metadata"]["name"])]
-    if subdomain and cluster.store.find("services", space, subdomain):
-        job = cluster.store.owner_of(pod)
+    job = cluster.store.owner_of(pod)
+    if job and subdomain and cluster.store.find("services", space, subdomain):
         found += [f"{job['metadata']['name']}-{index}.{subdomain}" for index in range(job["spec"]["completions"])]
     return [f"{name}:127.0.0.1" for name in found]
 

@@ -20,7 +20,7 @@ class Fault:
 
     verb: str
     plural: str
-    times: int | None  # None: until it is healed
+    times: float  # infinite: until it is healed
     error: ApiError | None = None  # None: the connection is closed
     seconds: float = 0.0  # they are only answered late
     after: bool = False
@@ -32,17 +32,16 @@ class Faults:
     def fail(self: Cluster, verb: str, plural: str, code: int = 503, times: int | None = 1, *,
              retry_after: int | None = None, message: str | None = None, after: bool = False) -> None:  # fmt: skip
         """Answer the next requests with an error; `after` they were done, if wanted."""
-        details = {} if retry_after is None else {"retryAfterSeconds": retry_after}
-        error = ApiError(code, message or f"the test lets {verb} {plural} fail", **details)
-        self.faults.append(Fault(verb, plural, times, error, after=after))
+        error = ApiError(code, message or "the test lets it fail", retry_after)
+        self.faults.append(Fault(verb, plural, times or float("inf"), error, after=after))
 
     def drop(self: Cluster, verb: str, plural: str, times: int | None = 1, after: bool = True) -> None:
         """Close the connection of the next requests without an answer, after they were done or instead."""
-        self.faults.append(Fault(verb, plural, times, after=after))
+        self.faults.append(Fault(verb, plural, times or float("inf"), after=after))
 
     def hang(self: Cluster, verb: str, plural: str, seconds: float, times: int | None = 1) -> None:
         """Answer the next requests late."""
-        self.faults.append(Fault(verb, plural, times, seconds=seconds))
+        self.faults.append(Fault(verb, plural, times or float("inf"), seconds=seconds))
 
     def heal(self: Cluster) -> None:
         """Forget all faults."""
@@ -53,8 +52,8 @@ class Faults:
         with self.store.changed:
             for fault in self.faults:
                 if fault.verb in (request.verb, "*") and fault.plural in (request.plural, "*"):
-                    fault.times = None if fault.times is None else fault.times - 1
-                    if fault.times == 0:
+                    fault.times -= 1
+                    if not fault.times:
                         self.faults.remove(fault)
                     return fault
         return None
@@ -87,7 +86,7 @@ class Faults:
         """Look whether a request may be made; if not, it is an error."""
         if (request.verb, request.plural) in self.denied:
             why = f'is forbidden: User "lx" cannot {request.verb} resource "{request.plural}"'
-            raise api.refusal(403, request.plural, request.name, f'{why} in the namespace "{request.namespace}"')
+            raise ApiError(403, f'{request.plural} "{request.name}" {why} in the namespace "{request.namespace}"')
 
     def review(self: Cluster, body: Json) -> Json:
         """The answer to a SelfSubjectAccessReview."""
@@ -111,7 +110,7 @@ class Kubelet:
     def see(self, change: Change) -> None:
         """Called with each change, by whoever makes it."""
         pod, cluster = change.obj, self.cluster
-        if change.key[0] == "pods" and is_leaving(pod) and change.kind != "DELETED" and cluster.terminating is not None:
+        if change.key[0] == "pods" and is_leaving(pod) and cluster.terminating is not None:
             wait = min(cluster.terminating, pod["metadata"]["deletionGracePeriodSeconds"])
             cluster.later(wait, lambda: self._end(pod))
 
@@ -176,8 +175,7 @@ class ByHand:
         """Let a pod end; the exit code is that of one container, the first if no other is said."""
         pod = self.find_pod(who)
         container = container or pod["spec"]["containers"][0]["name"]
-        why = {"reason": reason, "message": message}
-        return self.store.write_status(pod, lambda old: over(pod, old, code, container, **why))
+        return self.store.write_status(pod, lambda old: over(pod, old, code, container, reason=reason, message=message))
 
     def evict(self: Cluster, who: str, message: str = "The node was low on resource: memory.") -> Json:
         """Let a node's kubelet end a pod for want of something."""

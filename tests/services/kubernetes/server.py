@@ -90,12 +90,15 @@ def act(cluster: Cluster, request: Request, content: str) -> Json:
                 found = store.select(request.plural, request.namespace, *request.selectors)
                 for each in found if request.verb == "deletecollection" else ():
                     store.delete(each, **options)
-                meta = {"resourceVersion": str(store.version)}
+                head = _head(request.plural, store.version, "List")
             items = [{key: each[key] for key in each.keys() - {"kind", "apiVersion"}} for each in found]
-            resource = RESOURCES[request.plural]
-            kind = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
-            return kind | {"metadata": meta, "items": items}
+            return head | {"items": items}
     raise ApiError(405, f"the tests' server knows no {request.verb} of {request.plural} by {content}")
+
+
+def _head(plural: str, version: int, suffix: str = "") -> Json:
+    resource, meta = RESOURCES[plural], {"resourceVersion": str(version)}
+    return {"kind": resource.kind + suffix, "apiVersion": resource.api_version, "metadata": meta}
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -146,7 +149,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             self._serve(raw)
         except ApiError as error:
-            self._send(error.code, error.status(), error.details.get("retryAfterSeconds"))
+            self._send(error.code, error.status(), error.retry_after)
         except Cut:
             self.close_connection = True
 
@@ -174,24 +177,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise fault.error or Cut
         return self._send(201 if request.verb == "create" else 200, answer)
 
-    def _send(self, code: int, body: Json, retry_after: object = None) -> None:
+    def _send(self, code: int, body: Json, retry_after: int | None = None) -> None:
         data = json.dumps(body).encode()
-        more = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        self._head(code, {"Content-Length": str(len(data)), **more})
-        self.wfile.write(data)
-
-    def _head(self, code: int, headers: Mapping[str, str]) -> None:
         self.send_response(code)
-        for name, value in {"Content-Type": "application/json", **headers}.items():
-            self.send_header(name, value)
+        if retry_after:
+            self.send_header("Retry-After", str(retry_after))
+        self.send_header("Content-Length", str(len(data)))
         self.end_headers()
+        self.wfile.write(data)
 
     def _watch(self, request: Request) -> None:
         """Tell of changes until its time is over, or a test ends it."""
         cluster, store = self.server.cluster, self.server.cluster.store
         cuts, ends, told = cluster.cuts, cluster.ends, time.monotonic()
         end = told + float(request.query.get("timeoutSeconds", 1800))
-        self._head(200, {"Transfer-Encoding": "chunked"})
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
         with store.changed:  # who says no version is told what there is
             version = int(request.query.get("resourceVersion") or 0)
             first = [] if version else store.select(request.plural, request.namespace, *request.selectors)
@@ -211,9 +213,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     store.changed.wait(0.1)
             events = [(kind, change.obj) for change in changes if (kind := request.sees(change))]
             if not events and request.query.get("allowWatchBookmarks") and time.monotonic() - told > _BOOKMARK:
-                resource, meta = RESOURCES[request.plural], {"resourceVersion": str(version)}
-                mark = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
-                events = [("BOOKMARK", mark)]
+                events = [("BOOKMARK", _head(request.plural, version))]
             told = time.monotonic() if events else told
             self._tell(events)
         self.wfile.write(b"0\r\n\r\n")

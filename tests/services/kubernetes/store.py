@@ -46,7 +46,7 @@ def check(resource: Resource, obj: Json) -> None:
     """Look whether an object is as it has to be; if not, it is an error."""
     name = str(obj["metadata"].get("name") or "")
     for field, message in _problems(resource, name, obj):
-        raise ApiError(422, f'{resource.kind} "{name}" is invalid: {field}: {message}', name=name, kind=resource.kind)
+        raise ApiError(422, f'{resource.kind} "{name}" is invalid: {field}: {message}')
 
 
 def _problems(resource: Resource, name: str, obj: Json) -> Iterator[tuple[str, str]]:
@@ -72,22 +72,16 @@ def _problems(resource: Resource, name: str, obj: Json) -> Iterator[tuple[str, s
 def fill(obj: Json) -> None:
     """Fill in what was not said."""
     if obj["kind"] == "Job":
-        spec, meta = obj["spec"], obj["metadata"]
-        own = {
-            api.JOB_UID: meta["uid"],
-            api.JOB_NAME: meta["name"],
-            "controller-uid": meta["uid"],
-            "job-name": meta["name"],
-        }
-        about = spec["template"].setdefault("metadata", {})
-        about["labels"] = about.get("labels", {}) | own
+        own = {"controller-uid": obj["metadata"]["uid"], "job-name": obj["metadata"]["name"]}
+        about = obj["spec"]["template"].setdefault("metadata", {})
+        about["labels"] = about.get("labels", {}) | own | {f"batch.kubernetes.io/{key}": own[key] for key in own}
         defaults = {"parallelism": 1, "completions": 1, "backoffLimit": 6, "completionMode": "NonIndexed"}
-        obj["spec"] = defaults | {"suspend": False, "selector": {"matchLabels": {api.JOB_UID: meta["uid"]}}} | spec
+        obj["spec"] = defaults | {"suspend": False} | obj["spec"]
         obj["status"] = {}
     elif obj["kind"] == "Pod":
         obj["spec"] = {"terminationGracePeriodSeconds": 30, "securityContext": {}} | obj["spec"]
         obj["status"] = {"phase": "Pending"}
-        for each in api.containers_of(obj):
+        for each in (*obj["spec"].get("initContainers", ()), *obj["spec"]["containers"]):
             each.setdefault("terminationMessagePath", "/dev/termination-log")
             resources = each.setdefault("resources", {})
             resources["requests"] = resources.get("limits", {}) | resources.get("requests", {})
@@ -140,7 +134,7 @@ class Store:
         """An object; it is an error if it is not there."""
         if found := self.find(plural, namespace, name):
             return found
-        raise api.refusal(404, plural, name, "not found")
+        raise ApiError(404, f'{plural} "{name}" not found')
 
     def current(self, obj: Json) -> Json | None:
         """An object as it is now; None: it is gone, though another one may have got its name."""
@@ -190,13 +184,13 @@ class Store:
         obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": {}} | copy.deepcopy(obj)
         meta = obj["metadata"]
         if resource.namespaced and meta.setdefault("namespace", namespace) != namespace:
-            raise ApiError(400, "the namespace of the provided object does not match the one of the request")
+            raise ApiError(400, "the namespace of the object is not that of the request")
         check(resource, obj)
         with self.changed:
             if resource.namespaced:
                 self.get("namespaces", "", namespace)
             if self.find(plural, namespace, meta["name"]):
-                raise api.refusal(409, plural, meta["name"], "already exists")
+                raise ApiError(409, f'{plural} "{meta["name"]}" already exists')
             meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
             fill(obj)
             return self._put("ADDED", obj)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,27 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core import jsonlib
-from lightex.core.errors import ConfigError, LightexError
+from lightex.core.errors import ConfigError, LightexError, UnreachableError
 from lightex.core.liveness import host
-from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, SUBMITTED, RunDir
-from lightex.core.taxonomy import Build, Container, Experiment, Storage
+from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, RUNNING, SUBMITTED, RunDir
+from lightex.core.taxonomy import Build, Experiment, Storage
 from lightex.dispatcher.capacity import Capacity
-from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, UnreachableError
+from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError
 from lightex.dispatcher.engines.cluster import api, examine, manifest, options, volumes
 from lightex.dispatcher.engines.cluster.api import AwayError, Cluster, ClusterError, Object, in_namespace
-from lightex.dispatcher.engines.cluster.manifest import ATTEMPT, HOST, KEEP, REMOTE, RUN_DIR, Objects
+from lightex.dispatcher.engines.cluster.making import FullError, Maker, check_build, delete_job, delete_rest, is_staged
+from lightex.dispatcher.engines.cluster.manifest import ATTEMPT, HOST, KEEP, REMOTE, RUN_DIR
 from lightex.dispatcher.engines.cluster.namespace import Namespace
 from lightex.dispatcher.engines.cluster.printing import as_yaml
 from lightex.dispatcher.engines.containers import call
 from lightex.dispatcher.engines.noted import is_noted, is_over
 from lightex.dispatcher.job import Job
-from lightex.storage import store
 
 _AGAIN = 1.0  # seconds between two tries to reach what is away
 _AT_ONCE = 8  # Jobs that are made or removed at once
 _LOOK = 0.5  # seconds between two looks at what no watch tells of
+_QUOTA_AGAIN = 5.0  # the same where a quota is used up
+_PATIENCE = 10.0  # seconds that a job which was to be killed may be out of reach before it is given up
 _FORCE_AGAIN = 10.0  # seconds after which pods that were to be killed are taken away without their node's word
-_MERGE = "application/merge-patch+json"
 
 
 class KubernetesEngine(Engine):
@@ -54,14 +53,17 @@ class KubernetesEngine(Engine):
         self._reasons: dict[str, str] = {}
         self._cancelled: dict[str, float] = {}
         self._forced: dict[str, float] = {}
+        self._to_be_killed: dict[str, float] = {}  # since when
+        self._wrong: dict[str, str] = {}  # why a run's directory cannot come back
+        self._setting_up = threading.Lock()
         self._last: dict[str, JobState] = {}
         self._held: set[str] = set()  # ended, but not all of them is back yet; or not to be known for now
         self._told: list[str] = []
         self._cleaned: set[tuple[str, str]] = set()
         self._most = options.Options().most_open
-        self._pool: ThreadPoolExecutor | None = None
-        self._images: Any = None
-        self._luggage: Any = None
+        self._makers = ThreadPoolExecutor(_AT_ONCE)
+        self._removers = ThreadPoolExecutor(_AT_ONCE)  # of their own: room for what waits may come by them
+        self._maker = Maker()
         self._returns: Any = None
 
     def capacity(self) -> Capacity | None:
@@ -97,9 +99,9 @@ class KubernetesEngine(Engine):
                     "to run this once: container.options={}",
                 )
         if isinstance(container.image, Build):
-            _check_build(container.image, project)
+            check_build(container.image, project)
         volumes.check(experiment, project)
-        if read.lightex_image is None and _is_staged(experiment.storage, project):
+        if read.lightex_image is None and is_staged(experiment.storage, project):
             raise manifest.no_image()
         for each in experiment.resources.node_labels:
             if "=" not in each:
@@ -114,8 +116,7 @@ class KubernetesEngine(Engine):
         for each in known.values():
             cluster, namespace = self._place(options.read(each.engine_options.get("kubernetes", {})))
             examine.check_rights(cluster, namespace)
-            self._image(_container(each), project, tell)
-            self._check_stores(each.storage, project, tell)
+            self._maker.prepare(each, project, cluster, namespace, tell)
 
     def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:  # noqa: ARG002
         """Begin to make a Job; the cluster starts its pods when there is room.
@@ -131,7 +132,7 @@ class KubernetesEngine(Engine):
         self._most = read.most_open
         handle = f"{cluster.context}/{namespace}/{manifest.name_of(job)}"
         self._namespace(cluster, namespace)
-        self._making[handle] = self._in_background(lambda: self._make(handle, job, read))
+        self._making[handle] = self._makers.submit(self._make, handle, job, read)
         return handle, {}
 
     def _make(self, handle: str, job: Job, read: options.Options) -> JobState | None:
@@ -140,61 +141,37 @@ class KubernetesEngine(Engine):
         try:
             while handle not in self._cancelled and not self._closing.is_set():
                 try:
-                    found = self._objects(job, read, namespace, lambda line: self._say(handle, line))
-                    self._send_run(job)
-                    made = self._create(cluster, found)
+                    found = self._maker.objects(job, read, namespace, lambda line: self._say(handle, line))
+                    self._maker.send_run(job)
+                    made = self._maker.create(cluster, found)
                 except UnreachableError as error:
-                    self._say(handle, error.message)
-                    self._closing.wait(_AGAIN)
+                    self._say(handle, str(error))
+                    self._closing.wait(_QUOTA_AGAIN if isinstance(error, FullError) else _AGAIN)
                     continue
-                self._namespace(cluster, namespace).made(made)
-                self._expect(handle, made)
+                if not self._closing.is_set():
+                    self._namespace(cluster, namespace).made(made)
                 return None
             return JobState(CANCELLED, "cancelled", "it was ended before it had started")
         except (LightexError, OSError) as error:
             return JobState(FAILED, "launch", f"the cluster does not take it: {error}")
+        except Exception as error:  # noqa: BLE001  it would end the supervisor, and with it all others
+            return JobState(FAILED, "launch", f"{type(error).__name__}: {error}")
         finally:
             with self._changed:
                 self._changed.notify_all()
 
-    def _objects(self, job: Job, read: options.Options, namespace: str, tell: Callable[[str], None]) -> Objects:
-        image = self._image(call.of(job), job.project or job.cwd, tell)
-        travel = None
-        if _is_staged(job.storage, job.project or job.cwd):
-            travel = self._luggage_of().travel(job, tell)
-        return manifest.objects(job, image, read, namespace, travel)
-
-    def _create(self, cluster: Cluster, found: Objects) -> Object:
-        """Make the objects of a job; what is there already was made by a try whose answer was lost."""
-        about = found.job["metadata"]
-        namespace, name = about["namespace"], about["name"]
-        if found.secret:
-            values = {each: base64.b64encode(value.encode()).decode() for each, value in found.secret.items()}
-            labels = {each: about["labels"][each] for each in (*manifest.MANAGED, "lightex.user")}
-            secret = {"metadata": {"name": name, "labels": labels}, "data": values}
-            _create(cluster, "secrets", namespace, {"apiVersion": "v1", "kind": "Secret", **secret})
-        if found.service:  # before its pods: a name that is asked for too early is unknown for a while
-            _create(cluster, "services", namespace, found.service)
-        made = _create(cluster, "jobs", namespace, found.job)
-        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": made["metadata"]["uid"]}
-        change = {"metadata": {"ownerReferences": [owner]}}  # they go when the Job goes
-        for kind, is_there in (("secrets", found.secret), ("services", found.service)):
-            if is_there:
-                cluster.ask("PATCH", in_namespace(kind, namespace, name), body=change, kind=_MERGE)
-        return made
-
     def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
         """The Job of that name."""
-        cluster, namespace = self._place(options.read(job.options))
-        name = manifest.name_of(job)
+        if job.handle:  # it is where it was made, whatever the kubeconfig says now
+            cluster, namespace, name = self._parts(job.handle)
+        else:
+            (cluster, namespace), name = self._place(options.read(job.options)), manifest.name_of(job)
         try:
             cluster.ask("GET", in_namespace("jobs", namespace, name))
         except ClusterError as error:
             if error.status != 404:
                 raise
-            for kind in ("secrets", "services"):  # what has no Job is of a submission that was cut off
-                with suppress(ClusterError):
-                    cluster.ask("DELETE", in_namespace(kind, namespace, name))
+            delete_rest(cluster, namespace, name)  # what has no Job is of a submission that was cut off
             return None
         return f"{cluster.context}/{namespace}/{name}", {}
 
@@ -243,17 +220,21 @@ class KubernetesEngine(Engine):
         cluster, namespace, name = self._parts(handle)
         place = self._namespace(cluster, namespace)
         state = place.state(name)
-        if state is None or state.state == SUBMITTED:
-            if not place.error:
-                return state
+        if place.error and self._is_given_up(handle):
+            return JobState(LOST, "lost", f"it was to be killed, and {place.error.message}")
+        self._held.discard(handle)
+        if place.error or place.depends_on_time(name):
             self._held.add(handle)
-            return JobState(SUBMITTED, reason=place.error.message)
+        if state is None or state.state == SUBMITTED:
+            return JobState(SUBMITTED, reason=place.error.message) if place.error else state
         if job := place.job(name):
             self._expect(handle, job)
-        if state.state in ENDED:
-            return self._ended(handle, state)
-        self._held.discard(handle)
-        return state
+        return self._ended(handle, state) if state.state in ENDED else state
+
+    def _is_given_up(self, handle: str) -> bool:
+        """Whether a job was to be killed for so long that what is away is not waited for any more."""
+        since = self._to_be_killed.get(handle)
+        return since is not None and time.monotonic() - since > _PATIENCE
 
     def _ended(self, handle: str, state: JobState) -> JobState | None:
         """The end of a job; None: not all of its run is back yet."""
@@ -261,27 +242,31 @@ class KubernetesEngine(Engine):
             cluster, namespace, name = self._parts(handle)
             complete = self._namespace(cluster, namespace).is_brought_back(name)
             back, wrong = self._returns.is_back(handle, complete)
-            if not back:
+            if not back and not (wrong and self._is_given_up(handle)):
                 self._held.add(handle)
                 return None
-            if wrong and state.state != LOST:
-                state = replace(state, state=FAILED, cause="lost", reason=wrong)
-        self._held.discard(handle)
+            self._wrong |= {handle: wrong} if wrong else {}
+        if (wrong := self._wrong.get(handle)) and state.state != LOST:
+            state = replace(state, state=FAILED, cause="lost", reason=f"what it wrote is not all here: {wrong}")
         return state
 
     def _expect(self, handle: str, job: Object) -> None:
         """Have the run's directory come back, if nodes do not see it by themselves."""
         about = job["metadata"]
         notes = about.get("annotations", {})
-        if REMOTE not in notes or notes.get(HOST) != host():
+        if REMOTE not in notes or handle in self._wrong:
             return
-        if self._returns is None:
-            from lightex.dispatcher.engines.cluster.travel import Returns
-
-            self._returns = Returns()
         nodes = int(job["spec"].get("completions") or 1)
         remote = jsonlib.loads(notes[REMOTE])
-        self._returns.expect(handle, remote, Path(notes[RUN_DIR]), int(about["labels"][ATTEMPT]), nodes)
+        try:
+            with self._setting_up:
+                if self._returns is None:
+                    from lightex.dispatcher.engines.cluster.travel import Returns
+
+                    self._returns = Returns()
+            self._returns.expect(handle, remote, Path(notes[RUN_DIR]), int(about["labels"][ATTEMPT]), nodes)
+        except (LightexError, ImportError) as error:  # told with its end; what it wrote stays in the store
+            self._wrong[handle] = str(error)
 
     def _tidy(self) -> None:
         """Remove what has ended and is noted down, the first time also what others have left."""
@@ -295,7 +280,7 @@ class KubernetesEngine(Engine):
                 for job in jobs:
                     notes, labels = job["metadata"].get("annotations", {}), job["metadata"]["labels"]
                     if notes.get(HOST) == host() and is_over(notes.get(RUN_DIR, ""), labels.get(ATTEMPT, "")):
-                        self._delete_later(job)
+                        self._delete_later(place, job)
 
     def _remove(self, handle: str) -> None:
         cluster, namespace, name = self._parts(handle)
@@ -303,7 +288,7 @@ class KubernetesEngine(Engine):
         with self._changed:
             job = place.job(name)
             place.forget([name])
-        for known in (self._last, self._cancelled, self._forced, self._reasons):
+        for known in (self._last, self._cancelled, self._forced, self._to_be_killed, self._reasons, self._wrong):
             known.pop(handle, None)
         self._held.discard(handle)
         noted = job is None
@@ -311,45 +296,48 @@ class KubernetesEngine(Engine):
             notes, labels = job["metadata"].get("annotations", {}), job["metadata"]["labels"]
             noted = RUN_DIR in notes and is_noted(RunDir(notes[RUN_DIR]), int(labels[ATTEMPT]))
             if noted:
-                self._delete_later(job)
+                self._delete_later(place, job)
         if self._returns:
             self._returns.forget(handle, noted)
 
-    def _delete_later(self, job: Object) -> None:
+    def _delete_later(self, place: Namespace, job: Object) -> None:
         about = job["metadata"]
         if about["labels"].get(KEEP) == "yes" or about.get("deletionTimestamp"):
             return
-        place = next(each for each in self._namespaces.values() if each.name == about["namespace"])
 
         def delete() -> None:
             with suppress(ClusterError):  # it is gone, or stays until its time to live is over
-                _delete_job(place.cluster, about["namespace"], about["name"])
+                delete_job(place.cluster, about["namespace"], about["name"])
 
-        self._in_background(delete)
+        self._removers.submit(delete)
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """Delete the Job: its pods get SIGTERM, and SIGKILL after their grace; or (force) have them killed."""
         now = time.monotonic()
         first = handle not in self._cancelled
         self._cancelled.setdefault(handle, now)
+        if first:
+            self._removers.submit(self._stop, handle)
         if force:
+            self._to_be_killed.setdefault(handle, now)
             # What brings back the run's directory gets the time for that: the wrapper ends the command by itself.
-            waits = manifest.RETURNS if self._returns and self._returns.is_expected(handle) else 0.0
+            last_state = self._last.get(handle)
+            returns = self._returns is not None and self._returns.is_expected(handle)
+            waits = manifest.RETURNS if returns and last_state and last_state.state == RUNNING else 0.0
             last = self._forced.get(handle, 0.0)
             if now < self._cancelled[handle] + waits or now < last + _FORCE_AGAIN:
                 return
             self._forced[handle] = now
-            self._in_background(lambda: self._kill(handle, 0 if last else 1))
-        elif first:
-            self._in_background(lambda: self._stop(handle))
+            self._removers.submit(self._kill, handle, 0 if last else 1)
 
     def _stop(self, handle: str) -> None:
         cluster, namespace, name = self._parts(handle)
-        while not self._closing.is_set():
+        while True:
             try:
-                _delete_job(cluster, namespace, name)
+                delete_job(cluster, namespace, name)
             except AwayError:
-                self._closing.wait(_AGAIN)
+                if self._closing.wait(_AGAIN):
+                    return
             except ClusterError as error:  # somebody took the right away
                 self._say(handle, error.message)
                 return
@@ -360,7 +348,7 @@ class KubernetesEngine(Engine):
         """Kill the pods of a Job; without a grace they are taken away also where their node does not answer."""
         cluster, namespace, name = self._parts(handle)
         with suppress(ClusterError):
-            _delete_job(cluster, namespace, name)
+            delete_job(cluster, namespace, name)
         with suppress(ClusterError):
             path = in_namespace("pods", namespace)
             cluster.ask("DELETE", path, {"labelSelector": f"job-name={name}"}, {"gracePeriodSeconds": grace})
@@ -372,9 +360,8 @@ class KubernetesEngine(Engine):
         for place in self._namespaces.values():
             place.end()
         self._namespaces.clear()
-        if self._pool:
-            self._pool.shutdown(wait=True, cancel_futures=False)
-            self._pool = None
+        self._makers.shutdown(wait=True)
+        self._removers.shutdown(wait=True)
         if self._returns:
             self._returns.close()
             self._returns = None
@@ -383,52 +370,13 @@ class KubernetesEngine(Engine):
         """The YAML that makes the same Job; code and run are in their store then."""
         read = options.read(job.options)
         cluster, namespace = self._place(read)
-        found = self._objects(job, read, namespace, lambda _: None)
-        self._send_run(job)
+        found = self._maker.objects(job, read, namespace, lambda _: None)
+        self._maker.send_run(job)
         return as_yaml(found, cluster.context)
 
     def examine(self, experiments: Sequence[Experiment[Any]], project: Path) -> Iterable[Finding]:
         """The cluster, each right that is needed, the namespace, images and stores."""
         return examine.examine(experiments, project)
-
-    def _image(self, container: Container, project: Path, tell: Callable[[str], None]) -> str:
-        """The name of an image that nodes can get; one that is to be built is built, and pushed."""
-        if not isinstance(container.image, Build):
-            return container.image
-        if self._images is None:
-            from lightex.dispatcher.engines.containers.images import Images  # it needs docker's SDK
-
-            self._images = Images()
-        return str(self._images.ensure(container.image, project, tell).name)
-
-    def _luggage_of(self) -> Any:
-        if self._luggage is None:
-            from lightex.dispatcher.engines.cluster.travel import Luggage  # it needs an S3 client
-
-            self._luggage = Luggage()
-        return self._luggage
-
-    def _send_run(self, job: Job) -> None:
-        """Have the run's directory where nodes see it, with the first line of a further attempt."""
-        remote = volumes.remote_of(job.storage, job.project or job.cwd)
-        if remote is not None and remote.kind == "s3":
-            from lightex.dispatcher.engines.cluster.travel import send_run
-
-            send_run(job)
-        elif not _is_staged(job.storage, job.project or job.cwd):
-            os.close(job.run.open_output(job.attempt))
-
-    def _check_stores(self, storage: Storage, project: Path, tell: Callable[[str], None]) -> None:
-        if not _is_staged(storage, project):
-            return
-        from lightex.storage.bucket import Bucket
-
-        remote = volumes.remote_of(storage, project)
-        places = [place for place in store.folders(storage, project).values() if place.kind == "s3"]
-        for place in [*places, *([remote] if remote and remote.kind == "s3" else [])]:
-            Bucket.of(place).check()
-        if remote and remote.kind == "s3":
-            self._luggage_of().check(project, storage, tell)
 
     def _place(self, read: options.Options) -> tuple[Cluster, str]:
         cluster = api.connect(read.context)
@@ -448,52 +396,3 @@ class KubernetesEngine(Engine):
         with self._changed:
             self._reasons[handle] = line
             self._changed.notify_all()
-
-    def _in_background(self, work: Callable[[], Any]) -> Future[Any]:
-        self._pool = self._pool or ThreadPoolExecutor(_AT_ONCE)
-        return self._pool.submit(work)
-
-
-def _create(cluster: Cluster, kind: str, namespace: str, body: Mapping[str, Any]) -> Object:
-    """Make an object, which may be there already."""
-    try:
-        how = {"fieldManager": "lightex", "fieldValidation": "Strict"}
-        return cluster.ask("POST", in_namespace(kind, namespace), how, body)
-    except ClusterError as error:
-        if error.status != 409:
-            raise
-        return cluster.ask("GET", in_namespace(kind, namespace, body["metadata"]["name"]))
-
-
-def _delete_job(cluster: Cluster, namespace: str, name: str) -> None:
-    """Delete a Job, which is there until its pods are gone; nothing happens if it is gone."""
-    try:
-        cluster.ask("DELETE", in_namespace("jobs", namespace, name), body={"propagationPolicy": "Foreground"})
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-
-
-def _container(experiment: Experiment[Any]) -> Container:
-    if experiment.container is None:
-        raise call.no_container(experiment.name)
-    return experiment.container
-
-
-def _is_staged(storage: Storage, project: Path) -> bool:
-    """Whether something goes to the nodes by s3."""
-    remote = volumes.remote_of(storage, project)
-    places = [*store.folders(storage, project).values(), *([remote] if remote else [])]
-    return any(place.kind == "s3" for place in places)
-
-
-def _check_build(build: Build, project: Path) -> None:
-    from lightex.dispatcher.engines.containers.images import check
-
-    check(build, project)
-    if not build.repository:
-        raise ConfigError(
-            "the nodes of a cluster cannot get an image that is built here",
-            'say where they pull it from: Build(repository="registry.example.com:5000/name")',
-            'on one machine it can be given to them by hand (docs/kubernetes.md); then: Container("name:tag")',
-        )

@@ -15,10 +15,10 @@ from urllib.parse import urlencode
 
 import urllib3
 from kubernetes.config.config_exception import ConfigException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from lightex.core import jsonlib
-from lightex.core.errors import LightexError
-from lightex.dispatcher.engine import UnreachableError
+from lightex.core.errors import LightexError, UnreachableError
 
 Object = dict[str, Any]
 """An object of Kubernetes, as its JSON has it."""
@@ -38,7 +38,6 @@ _TIMES = (5.0, 30.0)  # seconds to connect, and between two bytes of an answer
 _BUSY = (429, 500, 502, 503, 504)  # answers of a server that is busy or restarts
 _AGENT = f"lightex/{version('lightex')}"
 _HINTS = {
-    401: ("log in again, as your cluster's admin says; kubectl get pods tells when it works",),
     403: ("ask your cluster's admin for that right; lx doctor -e kubernetes lists those that lx needs",),
 }
 _RETRY = urllib3.Retry(
@@ -108,7 +107,10 @@ class Cluster:
         """
         with reaching(self.server):
             answer = self._send(verb, path, query or {}, None if body is None else jsonlib.dumps(body), kind)
-            return dict(jsonlib.loads(answer.data))
+            try:
+                return dict(jsonlib.loads(answer.data))
+            except ValueError as error:
+                raise AwayError(f"what answers at {self.server} is no cluster: {error}") from error
 
     @contextmanager
     def stream(self, path: str, query: Mapping[str, Any], quiet: float) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -146,6 +148,9 @@ class Cluster:
         )
         if answer.status >= 400:
             said = _said(answer)
+            if answer.status == 401:  # a log-in may have run out in the middle of a sweep
+                hint = "log in again, as your cluster's admin says; kubectl get pods tells when it works"
+                raise AwayError(f"the cluster at {self.server} does not know you: {said}", hint, status=401)
             if answer.status in _BUSY:
                 raise AwayError(f"the cluster at {self.server} is busy: {said}", status=answer.status)
             raise ClusterError(said, *_HINTS.get(answer.status, ()), status=answer.status)
@@ -189,7 +194,13 @@ def _connect(context: str | None, file: str) -> Cluster:
             raise ClusterError(f"there is no context '{context}' in the kubeconfig", f"it has: {valid}")
         context, namespace = chosen["name"], chosen["context"].get("namespace") or namespace
         config.load_kube_config(file or None, context=context, client_configuration=settings)
+    except YAMLError as error:
+        raise ClusterError(
+            f"the kubeconfig cannot be read: {error}", "it is YAML; kubectl config view shows it"
+        ) from error
     except ConfigException as error:
+        if context:
+            raise ClusterError(f"there is no context '{context}': {error}", "export KUBECONFIG=PATH") from error
         try:
             config.load_incluster_config(client_configuration=settings)
         except ConfigException:

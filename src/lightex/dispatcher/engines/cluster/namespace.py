@@ -11,7 +11,7 @@ from lightex.core.rundir import SUBMITTED
 from lightex.dispatcher.engine import JobState
 from lightex.dispatcher.engines.cluster.api import Cluster, ClusterError, Object, in_namespace
 from lightex.dispatcher.engines.cluster.manifest import selector
-from lightex.dispatcher.engines.cluster.outcome import is_brought_back, state_of
+from lightex.dispatcher.engines.cluster.outcome import is_brought_back, is_leaving, state_of, stuck_by
 from lightex.dispatcher.engines.cluster.watch import Watch
 
 _STUCK = 10.0  # seconds without a start from which events are asked what holds a Job up
@@ -33,6 +33,7 @@ class Namespace:
         self._pods = Watch(cluster, "pods", name, selector(), changed)
         self._pods_of: dict[str, dict[str, None]] = defaultdict(dict)
         self._waits_since: dict[str, float] = {}
+        self._stuck: dict[str, tuple[str, float]] = {}
         self._warnings: dict[str, str] = {}
         self._asked = 0.0
 
@@ -80,12 +81,25 @@ class Namespace:
         known = list(self._pods_of.get(name, ()))
         pods = [self._pods.objects[pod] for pod in known if pod in self._pods.objects]
         gone = [self._pods.removed[pod] for pod in known if pod in self._pods.removed]
-        state = state_of(self._jobs.objects.get(name), pods, gone, self._warnings, time.time())
+        stuck = 0.0
+        if reason := stuck_by(pods):
+            since = self._stuck.setdefault(name, (reason, time.monotonic()))
+            if since[0] != reason and {since[0], reason} != {"ErrImagePull", "ImagePullBackOff"}:  # these take turns
+                since = self._stuck[name] = reason, time.monotonic()
+            stuck = time.monotonic() - since[1]
+        else:
+            self._stuck.pop(name, None)
+        state = state_of(self._jobs.objects.get(name), pods, gone, self._warnings, time.time(), stuck)
         if state.state == SUBMITTED:
             self._waits_since.setdefault(name, time.monotonic())
         else:
             self._waits_since.pop(name, None)
         return state
+
+    def depends_on_time(self, name: str) -> bool:
+        """Whether the state of a Job may change without a word of the server. The caller holds the condition."""
+        pods = [self._pods.objects[pod] for pod in self._pods_of.get(name, ()) if pod in self._pods.objects]
+        return name in self._stuck or is_leaving(pods)
 
     def is_brought_back(self, name: str) -> bool:
         """Whether all pods of a Job say that they have brought back what they wrote; the caller holds the condition."""
@@ -120,6 +134,7 @@ class Namespace:
         for name in names:
             self._jobs.removed.pop(name, None)
             self._waits_since.pop(name, None)
+            self._stuck.pop(name, None)
             for pod in self._pods_of.pop(name, ()):
                 self._pods.removed.pop(pod, None)
 

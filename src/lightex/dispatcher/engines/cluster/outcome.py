@@ -17,6 +17,7 @@ from lightex.dispatcher.engines.containers import end
 
 _SETTLED = 60.0  # seconds after which what keeps a container from starting will not go away by itself
 _PATIENCE = 300.0  # the same of a registry that does not answer
+_CLOCKS = 2.0  # seconds that the clocks of this machine and of the cluster may differ
 _LONG = 5.0  # seconds from which the cluster's clock, which has only whole ones, tells better how long it ran
 
 # Reasons of waiting containers by which Kubernetes tries again for ever (pkg/kubelet/container, pkg/kubelet/images).
@@ -41,7 +42,12 @@ _USED = re.compile(r"lx peak_memory=(\d*) cpu_us=(\d*) cpu_ns=(\d*)")
 
 
 def state_of(
-    job: Object | None, pods: Sequence[Object], gone: Sequence[Object], warnings: Mapping[str, str], now: float
+    job: Object | None,
+    pods: Sequence[Object],
+    gone: Sequence[Object] = (),
+    warnings: Mapping[str, str] | None = None,
+    now: float = 0.0,
+    stuck: float = 0.0,
 ) -> JobState:
     """The state of one job.
 
@@ -51,9 +57,12 @@ def state_of(
         gone: those that it had, as they were seen last.
         warnings: what events say that holds up Jobs and pods, by their names.
         now: seconds since the epoch.
+        stuck: seconds since one of its containers is known not to start (see `stuck_by`).
     """
     conditions = _conditions(job or {})
-    if job is None and not _has_ended(pods):  # the two watches are independent: the word on its pods is yet to come
+    if job is None and not _has_ended(
+        pods, now
+    ):  # the two watches are independent: the word on its pods is yet to come
         return JobState(RUNNING, process=_mark(job, pods)) if _has_begun(pods) else JobState(SUBMITTED)
     is_over = job is None or "Failed" in conditions or "deletionTimestamp" in job["metadata"]
     # Of a Job that goes on, what has gone does not matter: a queue may have taken its pods, and gives it others.
@@ -61,20 +70,18 @@ def state_of(
     failed = _first_failure(job, pods)
     if job is None:
         return _without_its_job(pods, failed)
-    if "Complete" in conditions and _has_ended(pods):
+    if "Complete" in conditions and _has_ended(pods, now):
         return _succeeded(job, pods)
-    if "Failed" in conditions and _has_ended(pods):
+    if "Failed" in conditions and _has_ended(pods, now):
         why = conditions["Failed"]
         return (failed if why.get("reason") != _DEADLINE else None) or _by_the_job(job, pods, why)
     if _DEADLINE in (each.get("reason") for each in conditions.values()):  # its pods are on their way out
         return JobState(RUNNING, process=_mark(job, pods)) if _has_begun(pods) else JobState(SUBMITTED)
-    if failed and _has_ended(pods):
-        return failed
-    if any(_is_disrupted(pod) for pod in pods) and failed:  # its node may never say that it has ended
+    if failed and _has_ended(pods, now) and not job["spec"].get("suspend"):  # a queue takes its pods to give it others
         return failed
     if "Complete" in conditions or job["metadata"].get("deletionTimestamp"):  # the word on its pods is yet to come
         return JobState(RUNNING, process=_mark(job, pods)) if _has_begun(pods) else JobState(SUBMITTED)
-    return _under_way(job, pods, warnings, now)
+    return _under_way(job, pods, warnings or {}, stuck)
 
 
 def _without_its_job(pods: Sequence[Object], failed: JobState | None) -> JobState:
@@ -87,7 +94,7 @@ def _without_its_job(pods: Sequence[Object], failed: JobState | None) -> JobStat
     return JobState(CANCELLED, "cancelled", words, process=_mark(None, pods)) if pods else JobState(LOST, "lost", words)
 
 
-def _under_way(job: Object, pods: Sequence[Object], warnings: Mapping[str, str], now: float) -> JobState:
+def _under_way(job: Object, pods: Sequence[Object], warnings: Mapping[str, str], stuck: float) -> JobState:
     """Of a job that has not ended: it runs, it waits for something, or it can never start."""
     if job["spec"].get("suspend"):
         queue = job["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name")
@@ -95,9 +102,9 @@ def _under_way(job: Object, pods: Sequence[Object], warnings: Mapping[str, str],
     if not pods:
         return JobState(SUBMITTED, reason=warnings.get(job["metadata"]["name"]))
     for pod in pods:
-        if words := _cannot_start(pod, now):
+        if words := _cannot_start(pod, stuck):
             return JobState(FAILED, "launch", words, process=_mark(job, pods) if _has_begun(pods) else None)
-    if _has_begun(pods):
+    if _has_begun(pods) and len(pods) >= int(job["spec"].get("completions") or 1):
         return JobState(RUNNING, process=_mark(job, pods))
     waits = (_waits_for(pod, warnings) for pod in pods)
     return JobState(SUBMITTED, reason=next(filter(None, waits), None))
@@ -120,10 +127,19 @@ def _waits_for(pod: Object, warnings: Mapping[str, str]) -> str | None:
     return f"it starts on {node}" if node else None
 
 
-def _cannot_start(pod: Object, now: float) -> str | None:
+def stuck_by(pods: Iterable[Object]) -> str | None:
+    """What keeps a container of these pods from starting, though it is tried; None: nothing."""
+    reasons = (each.get("state", {}).get("waiting", {}).get("reason") for pod in pods for each in _statuses(pod))
+    return next((reason for reason in reasons if reason in _PULLING or reason in _CONFIG), None)
+
+
+def is_leaving(pods: Iterable[Object]) -> bool:
+    """Whether a pod is to go, which may show by the clock only."""
+    return any(pod["metadata"].get("deletionTimestamp") for pod in pods)
+
+
+def _cannot_start(pod: Object, waited: float) -> str | None:
     """Why a container of a pod will never start; None: it may."""
-    since = _seconds(pod.get("status", {}).get("startTime"))
-    waited = now - since if since is not None else 0.0
     for container in _statuses(pod):
         waiting = container.get("state", {}).get("waiting") or {}
         reason, words = waiting.get("reason"), str(waiting.get("message") or waiting.get("reason"))
@@ -198,8 +214,10 @@ def _are_deleted(pods: Iterable[Object]) -> bool:
     return all(pod["metadata"].get("deletionTimestamp") for pod in pods)
 
 
-def _is_disrupted(pod: Object) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp")) and _disruption(pod) is not None
+def _is_overdue(pod: Object, now: float) -> bool:
+    """Whether a pod that was taken from its node should be gone: a node that is lost never says so."""
+    gone = _seconds(pod["metadata"].get("deletionTimestamp"))  # the end of its grace
+    return gone is not None and now > gone + _CLOCKS and _disruption(pod) is not None
 
 
 def _exit(job: Object | None, pod: Object, terminated: Mapping[str, Any], mark: Mapping[str, Any] | None) -> JobState:
@@ -279,9 +297,9 @@ def _conditions(found: Object) -> dict[str, dict[str, Any]]:
     return {each["type"]: each for each in conditions if each["status"] == "True"}
 
 
-def _has_ended(pods: Sequence[Object]) -> bool:
-    """Whether no container goes on."""
-    return all(pod.get("status", {}).get("phase") in ("Succeeded", "Failed") or _is_disrupted(pod) for pod in pods)
+def _has_ended(pods: Sequence[Object], now: float) -> bool:
+    """Whether no container goes on, as far as that can be known."""
+    return all(pod.get("status", {}).get("phase") in ("Succeeded", "Failed") or _is_overdue(pod, now) for pod in pods)
 
 
 def _statuses(pod: Object) -> list[dict[str, Any]]:

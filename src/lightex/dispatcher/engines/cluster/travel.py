@@ -6,12 +6,13 @@ import tarfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightex.core.cache import cache_folder
-from lightex.core.errors import ConfigError, StorageError
+from lightex.core.errors import ConfigError, FullDiskError, StorageError
 from lightex.core.taxonomy import Storage, Store
 from lightex.core.units import parse_size
 from lightex.dispatcher.engines.cluster.manifest import Travel
@@ -19,8 +20,9 @@ from lightex.dispatcher.engines.cluster.volumes import ALIVE, remote_of
 from lightex.dispatcher.engines.containers.call import DIRS
 from lightex.dispatcher.job import Job
 from lightex.storage import mirror, store, worktree
-from lightex.storage.bucket import Bucket, UnreachableError
+from lightex.storage.bucket import Bucket
 from lightex.storage.mirror import Mirror
+from lightex.storage.refusals import AwayError, in_words
 from lightex.storage.store import Place
 
 _EVERY = 2.0  # seconds between two looks for what runs have written
@@ -31,12 +33,14 @@ class Luggage:
     """What a supervisor sends to nodes: each tree of code once."""
 
     def __init__(self) -> None:
-        self._trees: dict[Path, worktree.Packed] = {}
+        self._trees: dict[tuple[Path, str | None], worktree.Packed] = {}
         self._sent: set[str] = set()
         self._lock = threading.Lock()
 
-    def pack(self, project: Path, storage: Storage, tell: Callable[[str], None]) -> worktree.Packed:
-        """The code of a project as it is when it is first asked for, in its store.
+    def pack(
+        self, project: Path, storage: Storage, tell: Callable[[str], None], code: str | None = None
+    ) -> worktree.Packed:
+        """The code of a project, in its store, as it is when it is first asked for with this snapshot of it (`code`).
 
         Raises:
             ConfigError: it is larger than `code_limit`.
@@ -46,10 +50,10 @@ class Luggage:
         if remote is None:
             raise ValueError("nothing is copied")
         with self._lock:
-            if project not in self._trees:
+            if (project, code) not in self._trees:
                 limit = parse_size(storage.code_limit)
-                self._trees[project] = worktree.pack(project, cache_folder() / "trees", limit)
-            packed = self._trees[project]
+                self._trees[project, code] = worktree.pack(project, cache_folder() / "trees", limit)
+            packed = self._trees[project, code]
             if packed.digest not in self._sent:
                 tell(f"sending the code to {remote.url}")
                 worktree.send(Bucket.of(remote), packed)
@@ -100,7 +104,7 @@ class Luggage:
         returns = bool(copied) or any(place.store.write for place in staged.values())
         if copied is None:
             return Travel(task, None, returns, None, _credentials())
-        packed = self.pack(project, job.storage, tell)
+        packed = self.pack(project, job.storage, tell, job.code)
         if not job.cwd.is_relative_to(packed.base):
             raise ConfigError(f"cwd: {job.cwd} is not within the code that is copied, {packed.base}")
         task |= {
@@ -126,9 +130,9 @@ def send_run(job: Job) -> None:
     if job.attempt > 1:  # an attempt whose node was lost may have left more there than has come back
         Mirror(bucket, _name(job.run.path, job.attempt - 1)).pull(job.run.path, mirror.users)
     own = Mirror(bucket, _name(job.run.path, job.attempt))
-    own.push(job.run.path, mirror.users if job.attempt == 1 else mirror.everyones)
+    own.push(job.run.path, mirror.users if job.attempt == 1 else mirror.everyones, whole=True)
     for path in job.after:
-        Mirror(bucket, mirror.name_of(path)).push(path, mirror.everyones)
+        Mirror(bucket, mirror.name_of(path)).push(path, mirror.everyones, whole=True)
 
 
 def _name(run: Path, attempt: int) -> str:
@@ -143,9 +147,10 @@ def _credentials() -> dict[str, str]:
     """The variables by which a pod reaches stores as we do, wherever we have that from."""
     import boto3
 
-    session = boto3.Session()
-    found = session.get_credentials()
-    frozen = found.get_frozen_credentials() if found else None
+    with in_words("s3://", None):
+        session = boto3.Session()
+        found = session.get_credentials()
+        frozen = found.get_frozen_credentials() if found else None
     given = {
         "AWS_ACCESS_KEY_ID": frozen.access_key if frozen else None,
         "AWS_SECRET_ACCESS_KEY": frozen.secret_key if frozen else None,
@@ -188,12 +193,13 @@ class _Coming:
                     missing = self.mirror.missing(self.run, self.nodes, self.attempt)
                 self.error = f"not all of it came back: {'; '.join(missing[:3])}" if missing else None
                 self.back = ended
-            except UnreachableError as error:
+            except (AwayError, FullDiskError) as error:  # it may be otherwise the next time
                 self.error = error.message
+            except (OSError, ValueError) as error:
+                self.error = f"{type(error).__name__}: {error}"
             except StorageError as error:
                 self.error = error.message
-                self.back = ended  # it will not be otherwise the next time, or somebody has removed the run
-
+                self.back = ended
 
     def remove(self) -> None:
         """Take it away from the store, with the attempts before it."""
@@ -249,6 +255,7 @@ class Returns:
 
     def _go_round(self) -> None:
         while not self._ended.wait(_EVERY):
-            waiting = [self._pool.submit(each.pull) for each in list(self._coming.values()) if not each.back]
-            for each in waiting:
-                each.exception()
+            with suppress(RuntimeError):  # closed in this moment
+                waiting = [self._pool.submit(each.pull) for each in list(self._coming.values()) if not each.back]
+                for each in waiting:
+                    each.exception()

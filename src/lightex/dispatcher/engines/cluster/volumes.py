@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def folders(storage: Storage, project: Path) -> dict[str, str]:
     return found
 
 
-def check(experiment: Experiment[Any], project: Path, runs: Path | None = None) -> None:
+def check(experiment: Experiment[Any], project: Path) -> None:
     """Look whether nodes can see what an experiment wants to see.
 
     Raises:
@@ -109,9 +109,14 @@ def check(experiment: Experiment[Any], project: Path, runs: Path | None = None) 
                 "install it in the image: pip install lightex",
             )
         return
+    _check_seen(remote, {"the project": project, "cwd": cwd})
+
+
+def _check_seen(remote: Place, paths: Mapping[str, Path]) -> None:
+    """Look whether nodes see paths by a store that this machine sees too."""
     seen = store.seen_here(remote, "storage.remote")
-    for what, path in (("the project", project), ("cwd", cwd), ("the folder of runs", runs)):
-        if path and not path.is_relative_to(seen):
+    for what, path in paths.items():
+        if not path.is_relative_to(seen):
             raise ConfigError(
                 f"{what} is at {path}, and nodes see only what is below {seen} ({remote.url}, storage.remote)",
                 f"move it there, or name another place for runs: lx --root {shlex.quote(str(seen / 'runs'))}",
@@ -135,6 +140,7 @@ def of(job: Job, top: Path | None) -> Volumes:
     if remote is not None and remote.kind == "s3":
         _copied(found, job, top or project)
     elif remote is not None:
+        _check_seen(remote, {"the run": job.run.path})
         found.add(_source(remote), str(remote.here), _below(remote))
     own = [(path, False) for path in (project, job.cwd, job.run.path)] + [(Path(path), True) for path in job.after]
     _add_paths(found, () if remote is not None and remote.kind == "s3" else own)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightex.core import jsonlib
-from lightex.dispatcher.engines.cluster.api import AwayError, Cluster, ClusterError, Object, in_namespace
+from lightex.dispatcher.engines.cluster.api import Cluster, ClusterError, Object, in_namespace
 
 _SECONDS = 240  # that one watch lasts; then the server ends it and it is asked for again
 _QUIET = 270.0  # seconds without a word after which a connection is dead; a watch has ended by then
@@ -39,6 +39,7 @@ class Watch:
         self._changed = changed
         self._version: str | None = None
         self._ended = False
+        self._failures = 0
         self._dirty: dict[str, None] = {}
         self._noted: set[str] = set()  # since the last list was asked for: it may not know of them
         self.objects: dict[str, Object] = {}
@@ -66,24 +67,34 @@ class Watch:
         self._ended = True
 
     def _run(self) -> None:
-        failures = 0
+        least, most = _PAUSES
         while not self._ended:
             try:
                 if self._version is None:
                     self._list()
-                self.error, failures = None, 0
                 self._follow()
-            except ClusterError as error:
-                if error.status == _GONE:
+                time.sleep(least)
+            except (ClusterError, ValueError, LookupError, TypeError) as error:
+                if isinstance(error, ClusterError) and error.status == _GONE:
                     self._version = None
                     continue
-                with self._changed:
-                    self.error = error
-                    self._changed.notify_all()
-                least, most = _PAUSES
-                pause = min(most, least * 2**failures) * random.uniform(0.5, 1)  # noqa: S311  no secret
-                failures += isinstance(error, AwayError) or failures < 3
+                if not isinstance(error, ClusterError):  # what it said is not to be understood
+                    self._version = None
+                self._fail(error)
+                pause = min(most, least * 2 ** (self._failures - 1)) * random.uniform(0.5, 1)  # noqa: S311  no secret
                 time.sleep(pause)
+
+    def _fail(self, error: Exception) -> None:
+        with self._changed:
+            self._failures += 1
+            if not isinstance(error, ClusterError):
+                error = ClusterError(f"the cluster says what is not understood: {error!r}")
+            self.error = error
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        """It answers as it should; the caller holds the condition."""
+        self._failures, self.error = 0, None
 
     def _list(self) -> None:
         found: dict[str, Object] = {}
@@ -104,6 +115,7 @@ class Watch:
                 if _version(each) != _version(self.objects.get(name)):
                     self._take(name, each)
             self.listed, self._version = True, answer["metadata"]["resourceVersion"]
+            self._work()
             self._changed.notify_all()
 
     def _follow(self) -> None:
@@ -111,6 +123,8 @@ class Watch:
         asked = {"watch": True, "allowWatchBookmarks": True, "timeoutSeconds": _SECONDS}
         since = {"labelSelector": self._selector, "resourceVersion": self._version}
         with self._cluster.stream(self._path, {**asked, **since}, _QUIET) as answer:
+            with self._changed:
+                self._work()
             rest = b""
             for part in answer.stream(65536):
                 *lines, rest = (rest + part).split(b"\n")
@@ -128,6 +142,7 @@ class Watch:
             return
         with self._changed:
             name = found["metadata"]["name"]
+            self._noted.discard(name)
             if kind == "DELETED":
                 self._remove(name, found)
             else:

@@ -16,8 +16,10 @@ fi
 pipe=${TMPDIR:-/tmp}/.lx-$$
 tee=
 if command -v tee >/dev/null && mkfifo "$pipe" 2>/dev/null; then
-    (trap '' TERM INT; exec tee -a "$out") <"$pipe" 9>&- &
+    trap '' TERM INT # from its first moment: a short command ends before it would see to that itself
+    tee -a "$out" <"$pipe" 9>&- &
     tee=$!
+    trap - TERM INT
     "$@" >"$pipe" 2>&1 &
 else # a small image: its output is in the run's file only
     "$@" >>"$out" 2>&1 &

@@ -14,9 +14,8 @@ from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
 from requests.exceptions import RequestException
 
-from lightex.core.errors import LightexError
+from lightex.core.errors import LightexError, UnreachableError
 from lightex.core.liveness import user
-from lightex.dispatcher.engine import UnreachableError
 
 _POOL = 256  # connections that are kept; each running container has one for its output
 _TIMEOUT = 60  # seconds that an answer may take; following an output has no limit
