@@ -209,8 +209,8 @@ def supervise(
     """Run jobs to their ends. Ctrl-C, SIGTERM and a closed terminal stop them cleanly; a second one kills.
 
     Returns:
-        How many runs ended in which state; why it was stopped if it was; and why not all is brought back that they wrote
-        into folders which are kept elsewhere, if so.
+        How many runs ended in which state; why it was stopped if it was; and why not all is brought back that they have
+        written into folders which are kept elsewhere, if so.
     """
     name = str(sweep.about["engine"])
     engine = load_engine(name)

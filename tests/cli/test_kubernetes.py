@@ -89,6 +89,11 @@ def test_mistakes_are_told_before_anything_is_written(project, lx, cluster):
         done = lx("run", "base", *THERE, *more)
         assert done.code == 2, done
         assert words in done.err
+    done = lx("run", "base", *THERE, "engine_options.kubernetes.namespace=nowhere")
+    assert 'namespaces "nowhere" not found' in done.err, done
+    done = lx("run", "base", *THERE, 'engine_options.kubernetes.labels={"a b": "c"}')
+    assert "namespace default does not take Jobs of demo" in done.err, done
+    assert not cluster.list("jobs")
     cluster.deny("create", "jobs")
     done = lx("run", "base", *THERE)
     assert "you may not create Jobs in namespace default" in done.err

@@ -78,7 +78,7 @@ def act(cluster: Cluster, request: Request, content: str) -> Json:
         case "create" if request.plural == "selfsubjectaccessreviews":
             return cluster.review(request.body)
         case "create" if not request.name:
-            return store.create(*place[:2], request.body)
+            return store.create(*place[:2], request.body, dry_run=request.query.get("dryRun") == "All")
         case "get":
             return store.get(*place)
         case "patch" if content == "application/merge-patch+json":

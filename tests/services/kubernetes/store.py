@@ -178,8 +178,8 @@ class Store:
 
     # writing
 
-    def create(self, plural: str, namespace: str, obj: Json) -> Json:
-        """Add an object."""
+    def create(self, plural: str, namespace: str, obj: Json, dry_run: bool = False) -> Json:
+        """Add an object, or only see that it could be."""
         resource = RESOURCES[plural]
         obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": {}} | copy.deepcopy(obj)
         meta = obj["metadata"]
@@ -193,7 +193,7 @@ class Store:
                 raise ApiError(409, f'{plural} "{meta["name"]}" already exists')
             meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
             fill(obj)
-            return self._put("ADDED", obj)
+            return obj if dry_run else self._put("ADDED", obj)
 
     def write(self, plural: str, namespace: str, name: str, make: Callable[[Json], Json]) -> Json:
         """Replace an object by what a function makes of it; nothing happens where that is the same."""

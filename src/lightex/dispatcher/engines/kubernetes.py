@@ -202,7 +202,8 @@ class KubernetesEngine(Engine):
         found = {}
         for handle in handles:
             last = self._last.get(handle)
-            if last is None or last.state in ENDED or handle in self._making or handle in self._held:
+            again = handle in self._making or handle in self._held or handle in self._to_be_killed
+            if last is None or last.state in ENDED or again:
                 state = self._state(handle)
                 if state is not None and (state != last or state.state in ENDED):
                     self._last[handle] = found[handle] = state

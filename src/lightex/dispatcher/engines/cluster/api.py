@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -163,6 +164,9 @@ def in_namespace(kind: str, namespace: str, name: str = "") -> str:
 
 
 _locked = threading.Lock()
+
+# It warns of each try; what does not answer is told in our words, once.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 def connect(context: str | None = None) -> Cluster:
