@@ -68,7 +68,7 @@ def test_a_supervisor_killed_twenty_times_runs_every_experiment_once(project, lx
         have = marks.stat().st_size
         wait_for(lambda have=have: marks.stat().st_size > have + 8)
         time.sleep(random.random() / 10)
-        os.kill(supervisors(process.pid)[0], signal.SIGKILL)
+        os.kill(wait_for(lambda: supervisors(process.pid))[0], signal.SIGKILL)
     _, told = process.communicate(timeout=100)
     assert told.count("another one goes on") == 20
     assert sorted(map(float, marks.read_text().split())) == [float(number) for number in range(1, count + 1)]

@@ -212,7 +212,7 @@ def test_a_supervisor_that_is_killed_again_and_again_runs_each_experiment_once(p
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     for kills in range(1, 4):
         wait_for(lambda n=kills: _starts(project) >= 2 * n)
-        for pid in supervisors(process.pid):
+        for pid in wait_for(lambda: supervisors(process.pid)):  # the next one may not be there yet
             os.kill(pid, signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, (out, err)
