@@ -60,9 +60,8 @@ def state_of(
         stuck: seconds since one of its containers is known not to start (see `stuck_by`).
     """
     conditions = _conditions(job or {})
-    if job is None and not _has_ended(
-        pods, now
-    ):  # the two watches are independent: the word on its pods is yet to come
+    # The two watches are independent: the word on its pods may be yet to come.
+    if job is None and not _has_ended(pods, now):
         return JobState(RUNNING, process=_mark(job, pods)) if _has_begun(pods) else JobState(SUBMITTED)
     is_over = job is None or "Failed" in conditions or "deletionTimestamp" in job["metadata"]
     # Of a Job that goes on, what has gone does not matter: a queue may have taken its pods, and gives it others.
