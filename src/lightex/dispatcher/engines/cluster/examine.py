@@ -77,7 +77,15 @@ def check_rights(cluster: Cluster, namespace: str) -> None:
 
 
 def examine(experiments: Sequence[Experiment[Any]], project: Path) -> Iterator[Finding]:
-    """Look at the cluster, and at what experiments want of it."""
+    """Look at the cluster, and at what experiments want of it; what several want is said once."""
+    seen: set[Finding] = set()
+    for found in _all(experiments, project):
+        if found not in seen:
+            seen.add(found)
+            yield found
+
+
+def _all(experiments: Sequence[Experiment[Any]], project: Path) -> Iterator[Finding]:
     wanted = {repr(read): read for each in experiments for read in [_read(each)]} or {"": options.Options()}
     for read in wanted.values():
         if isinstance(read, LightexError):
@@ -205,8 +213,12 @@ def _store(name: str, place: Place, read: options.Options) -> Finding:
         if not read.lightex_image:
             return Finding("storage", False, f"{name}: {place.url} answers, but lightex_image names no image")
         return Finding("storage", True, f"{name}: {place.url} answers; {read.lightex_image} brings it to nodes")
+    if place.kind == "path":
+        there = bool(place.here and place.here.exists())
+        words = "is here; nodes are to see it too" if there else "is not here"
+        return Finding("storage", None if there else False, f"{name}: {place.url} {words}")
     here = f"seen here at {place.here}" if place.here else "not mounted here"
-    return Finding("storage", None if place.kind == "nfs" else place.here is not None, f"{name}: {place.url}, {here}")
+    return Finding("storage", None, f"{name}: {place.url}, {here}")
 
 
 def _bad(what: str, error: LightexError) -> Finding:
