@@ -94,3 +94,29 @@ def test_options_stand_in_the_line_and_in_the_api():
         "Sysctls": {"a": "1"},
         "Tmpfs": {"/t": "size=1m"},
     }
+
+
+def test_a_folder_of_a_file_server_that_is_not_mounted_here_is_mounted_for_the_container(job):
+    made = call.make_call(job(storage=Storage(dirs={"data": "nfs://files.example.com:2050/export/sets"})), "image:1", 0)
+    mount = made.mounts[-1]
+    assert mount == Mount("files.example.com:2050:/export/sets", "/lx/dirs/data", kind="nfs")
+    assert mount.as_api() == {
+        "Type": "volume",
+        "Target": "/lx/dirs/data",
+        "ReadOnly": False,
+        "VolumeOptions": {
+            "DriverConfig": {
+                "Name": "local",
+                "Options": {
+                    "type": "nfs",
+                    "o": "addr=files.example.com,nfsvers=4,port=2050",
+                    "device": ":/export/sets",
+                },
+            }
+        },
+    }
+    (row,) = csv.reader([mount_flag(mount)], strict=True)
+    assert row == ["type=volume", "target=/lx/dirs/data", "volume-driver=local", "volume-opt=type=nfs",
+                   "volume-opt=o=addr=files.example.com,nfsvers=4,port=2050", "volume-opt=device=:/export/sets"]  # fmt: skip
+    folders = call.folders(Storage(dirs={"data": "nfs://files.example.com/export", "here": "sets"}), Path("/p"))
+    assert folders == {"data": "/lx/dirs/data", "here": "/p/sets"}
