@@ -257,7 +257,7 @@ class Queue:
                 if now >= entry.kill_at or self._kill:
                     self.engine.cancel(handle, force=True)
             elif entry.state != RUNNING:
-                continue
+                self._tell_what_it_waits_for(entry, now)
             elif entry.job.timeout is not None and now >= entry.since + entry.job.timeout:
                 self._ask_to_end(handle, "timeout", f"timed out after {format_duration(now - entry.since)}")
             elif entry.job.stall is not None and now >= entry.look_at:
@@ -277,11 +277,15 @@ class Queue:
         if state.state in ENDED:
             del self.running[handle]
             self._end(entry.job, certify(entry.job.run, replace(state, process=None), entry.ending), entry.since)
-        elif state.state == SUBMITTED and state.reason != entry.waits_for:
+        elif state.state == SUBMITTED:
             entry.waits_for = state.reason
-            if (now := time.monotonic()) - entry.told >= _WAITS_TOLD:
-                entry.told = now
-                self._write(entry.job, {"time": time.time(), "attempt": entry.job.attempt, **state.known()})
+
+    def _tell_what_it_waits_for(self, entry: Running, now: float) -> None:
+        """Write it down where it has changed, now and then; the last word counts, though it comes soon after one."""
+        if entry.waits_for != entry.told_words and now - entry.told >= _WAITS_TOLD:
+            entry.told, entry.told_words = now, entry.waits_for
+            event: Record = {"time": time.time(), "state": SUBMITTED, "attempt": entry.job.attempt}
+            self._write(entry.job, event | ({"reason": entry.waits_for} if entry.waits_for else {}))
 
     def _look_for_stall(self, handle: str, stall: float, now: float) -> None:
         """Sizes, not times of change, tell that a run writes: clocks of file servers differ from ours."""

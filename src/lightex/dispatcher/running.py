@@ -40,6 +40,7 @@ class Running:
     gpus: Sequence[str] = ()
     waits_for: str | None = None  # what the engine says that it waits for
     told: float = float("-inf")  # when that was last written down
+    told_words: str | None = None  # and what it was
     ending: tuple[str, str] | None = None  # cause and reason, once it was asked to end
     kill_at: float | None = None
     written: tuple[int, ...] = ()  # sizes of its output and records when it was last seen to write

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +13,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import proxy_bypass
 
 import urllib3
 from kubernetes.config.config_exception import ConfigException
@@ -77,13 +81,15 @@ class Cluster:
         context: its name; empty: this process runs in the cluster.
         namespace: the context's own.
         server: the address of its API server.
-        client: of the official library, which knows how to log in.
+        settings: of the official library, which knows how to log in.
+        pool: connections.
     """
 
     context: str
     namespace: str
     server: str
-    client: Any = field(repr=False, compare=False)
+    settings: Any = field(repr=False, compare=False)
+    pool: urllib3.PoolManager = field(repr=False, compare=False)
 
     def ask(
         self,
@@ -135,10 +141,10 @@ class Cluster:
     ) -> urllib3.BaseHTTPResponse:
         texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in query.items()}
         headers = {"Accept": "application/json", "Content-Type": kind, "User-Agent": _AGENT}
-        login = self.client.configuration.auth_settings().get("BearerToken")  # a fresh token, if the last ran out
+        login = self.settings.auth_settings().get("BearerToken")  # a fresh token, if the last ran out
         if login and login["value"]:
             headers["Authorization"] = login["value"]
-        answer: urllib3.BaseHTTPResponse = self.client.rest_client.pool_manager.request(
+        answer: urllib3.BaseHTTPResponse = self.pool.request(
             verb,
             f"{self.server}{path}" + (f"?{urlencode(texts)}" if texts else ""),
             body=body,
@@ -214,8 +220,37 @@ def _connect(context: str | None, file: str) -> Cluster:
                 "or have a small one: k3s, microk8s, kind or minikube write ~/.kube/config",
             ) from error
         context = ""
-    settings.connection_pool_maxsize = 16
-    return Cluster(str(context), namespace, str(settings.host).rstrip("/"), client.ApiClient(settings))
+    pool = _pool(settings)
+    _remove_files()
+    return Cluster(str(context), namespace, str(settings.host).rstrip("/"), settings, pool)
+
+
+def _pool(settings: Any) -> urllib3.PoolManager:
+    """Connections with the certificates of a kubeconfig, which are read here and now."""
+    context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    if not settings.verify_ssl:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if settings.cert_file:
+        context.load_cert_chain(settings.cert_file, settings.key_file)
+    more: dict[str, Any] = {"ssl_context": context, "maxsize": 16}
+    if name := getattr(settings, "tls_server_name", None):
+        more |= {"server_hostname": name, "assert_hostname": name}
+    if settings.proxy and not proxy_bypass(urlsplit(settings.host).hostname or ""):
+        return urllib3.ProxyManager(settings.proxy, proxy_headers=settings.proxy_headers, **more)
+    return urllib3.PoolManager(**more)
+
+
+def _remove_files() -> None:
+    """Remove the files that the client has written certificates and keys to.
+
+    It would do so when a process ends, also one whose child goes on with them (`lx run --detach`), and not where one
+    ends as children of a fork do.
+    """
+    module = sys.modules.get("kubernetes.config.kube_config")
+    files: dict[str, str] = getattr(module, "_temp_files", {})
+    for path in files.values():
+        Path(path).unlink(missing_ok=True)
+    files.clear()
 
 
 @contextmanager
@@ -241,3 +276,13 @@ def _said(answer: urllib3.BaseHTTPResponse) -> str:
     except (jsonlib.JSONDecodeError, AttributeError):
         words = data.decode(errors="replace").strip()[:200]
     return str(words or answer.reason or answer.status)
+
+
+def _forget() -> None:
+    """Two processes cannot share a connection, nor a lock that another thread held."""
+    global _locked  # noqa: PLW0603
+    _locked = threading.Lock()
+    _connect.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget)

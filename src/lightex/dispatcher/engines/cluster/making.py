@@ -166,6 +166,12 @@ class Maker:
         places = [place for place in store.folders(storage, project).values() if place.kind == "s3"]
         for place in [*places, *([remote] if remote and remote.kind == "s3" else [])]:
             Bucket.of(place).check()
+        for name, place in store.folders(storage, project).items():
+            if place.kind == "s3" and not place.store.write and next(iter(Bucket.of(place).list()), None) is None:
+                raise ConfigError(
+                    f"storage.dirs.{name}: there is nothing at {place.url}",
+                    "correct the URL, or put the files there; Store(..., write=True) is for folders that runs fill",
+                )
         if remote and remote.kind == "s3":
             self._luggage_of().check(project, storage, tell)
 
