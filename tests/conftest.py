@@ -251,3 +251,19 @@ def s3(_s3: str, monkeypatch: pytest.MonkeyPatch) -> s3_service.S3:
     for name, value in given.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     return s3_service.fresh(_s3)
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that were downloaded by this process, which stages before it hands over to a keeper."""
+    from lightex.storage.bucket import Bucket
+
+    keys: list[str] = []
+    get = Bucket.get
+
+    def noting(self: Bucket, key: str, *more: Any) -> Any:
+        keys.append(key)
+        return get(self, key, *more)
+
+    monkeypatch.setattr(Bucket, "get", noting)
+    return keys

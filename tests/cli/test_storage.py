@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from lightex.storage import staging
-from lightex.storage.bucket import Bucket
 from tests.helpers import LX, wait_for
 from tests.services import free_port
 from tests.services.docker import BASE
@@ -58,19 +57,6 @@ def demo(project, s3):
     s3.put("data/words.txt", b"hello")
     s3.put("data/deep/more.bin", b"x" * 5000)
     return project
-
-
-@pytest.fixture
-def fetched(monkeypatch):
-    """The keys that were downloaded by this process, which stages before it hands over to a keeper."""
-    keys, get = [], Bucket.get
-
-    def noting(self, key, *more):
-        keys.append(key)
-        return get(self, key, *more)
-
-    monkeypatch.setattr(Bucket, "get", noting)
-    return keys
 
 
 @pytest.fixture

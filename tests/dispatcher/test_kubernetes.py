@@ -132,6 +132,17 @@ class Started:
     def end(self):
         return _until(self.engine, self.handle, *ENDED)
 
+    def kill(self):
+        """As a queue does whose job is to end at once: it asks again and again."""
+        self.engine.cancel(self.handle)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            self.engine.cancel(self.handle, force=True)
+            state = self.engine.poll([self.handle], 0.1).get(self.handle)
+            if state and state.state in ENDED:
+                return state
+        raise AssertionError("it is still there")
+
 
 @pytest.fixture
 def started(engine, cluster, job):
@@ -328,23 +339,12 @@ class TestFaults:
     def test_a_pod_on_a_node_that_is_gone_can_be_ended_all_the_same(self, started, cluster, monkeypatch):
         monkeypatch.setattr("lightex.dispatcher.engines.kubernetes._FORCE_AGAIN", 0.2)
         cluster.terminating = None  # its node never says that the pod has ended
-        started.engine.cancel(started.handle)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            started.engine.cancel(started.handle, force=True)
-            if (state := started.engine.poll([started.handle], 0.1).get(started.handle)) and state.state in ENDED:
-                return
-        raise AssertionError("it is still there")
+        assert started.kill().state in ENDED
 
     def test_what_is_to_be_killed_is_given_up_where_the_server_stays_away(self, started, cluster, monkeypatch):
         monkeypatch.setattr("lightex.dispatcher.engines.kubernetes._PATIENCE", 0.5)
         cluster.down()
-        started.engine.cancel(started.handle)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            started.engine.cancel(started.handle, force=True)
-            if (state := started.engine.poll([started.handle], 0.1).get(started.handle)) and state.state in ENDED:
-                break
+        state = started.kill()
         assert (state.state, state.cause) == ("LOST", "lost")
         assert "does not answer" in state.reason
 

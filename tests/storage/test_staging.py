@@ -24,19 +24,6 @@ def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LX_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def fetched(monkeypatch):
-    """The keys that were downloaded."""
-    keys, get = [], Bucket.get
-
-    def noting(self, key, *more):
-        keys.append(key)
-        return get(self, key, *more)
-
-    monkeypatch.setattr(Bucket, "get", noting)
-    return keys
-
-
 def tree(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

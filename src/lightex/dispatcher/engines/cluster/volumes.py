@@ -49,11 +49,6 @@ class Volumes:
             self.mounts.append({"name": _STAGED, "mountPath": WORK, "subPath": "work"})
         self.mounts.append({"name": _STAGED, "mountPath": path, "subPath": folder})
 
-    @property
-    def has_staged(self) -> bool:
-        """Whether something is to be staged."""
-        return any(each["name"] == _STAGED for each in self.volumes)
-
 
 def remote_of(storage: Storage, project: Path) -> Place | None:
     """How nodes reach what is here; None: at the same paths.
