@@ -21,6 +21,7 @@ from lightex.cli import main
 from lightex.core.rundir import RunDir
 from tests.services import docker as services
 from tests.services import s3 as s3_service
+from tests.services import slurm as slurm_service
 
 if TYPE_CHECKING:
     from tests.services.kubernetes import Cluster, Kubelet
@@ -251,6 +252,27 @@ def s3(_s3: str, monkeypatch: pytest.MonkeyPatch) -> s3_service.S3:
     for name, value in given.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     return s3_service.fresh(_s3)
+
+
+@pytest.fixture(scope="session")
+def _slurm() -> Iterator[slurm_service.Slurm]:
+    if reason := slurm_service.lacks(*slurm_service.PROGRAMS):
+        services.skip_or_fail("slurm", reason)
+    folder = Path(tempfile.mkdtemp(prefix="lx-slurm-"))
+    cluster = slurm_service.Slurm(folder)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def slurm(_slurm: slurm_service.Slurm, monkeypatch: pytest.MonkeyPatch) -> slurm_service.Slurm:
+    """A cluster of two nodes with two CPUs and two GPUs each, without accounting; SLURM_CONF names it."""
+    monkeypatch.setenv("SLURM_CONF", str(_slurm.conf))
+    return _slurm
 
 
 @pytest.fixture

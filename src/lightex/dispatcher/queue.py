@@ -278,6 +278,8 @@ class Queue:
             del self.running[handle]
             self._end(entry.job, certify(entry.job.run, replace(state, process=None), entry.ending), entry.since)
         elif state.state == SUBMITTED:
+            if entry.state == RUNNING:  # its engine took it back, and starts it again when there is room
+                entry.state, entry.told, entry.told_words = SUBMITTED, float("-inf"), ""
             entry.waits_for = state.reason
 
     def _tell_what_it_waits_for(self, entry: Running, now: float) -> None:

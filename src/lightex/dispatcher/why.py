@@ -123,7 +123,8 @@ def _at_work(run: RunDir, summary: Summary, events: list[Record]) -> Why:
     process: dict[str, Any] = running.get("process") or {}
     if process:
         gpus = f" on GPU {', '.join(running['gpus'])}" if running.get("gpus") else ""
-        what = f"container {process['container']}" if "container" in process else f"process {process.get('pid')}"
+        what = next((f"{name} {process[name]}" for name in ("container", "job") if name in process), None)
+        what = what or f"process {process.get('pid')}"
         facts.append(f"{what} of {process.get('host')}{gpus}")
     if events[-1].get("state") == SUBMITTED:
         facts.append(f"waits in its engine: {events[-1].get('reason') or 'it has not said for what'}")

@@ -9,8 +9,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -23,6 +21,7 @@ from lightex.core.units import format_size, parse_size
 from lightex.dispatcher.capacity import Capacity, this_machine
 from lightex.dispatcher.engine import Engine, JobState, LaunchError
 from lightex.dispatcher.engines.cage import Cage, Cages, bound, machine_oom_kills
+from lightex.dispatcher.engines.environment import environment
 from lightex.dispatcher.engines.peek import collect, peek
 from lightex.dispatcher.engines.strays import Strays, marks, processes_of
 from lightex.dispatcher.job import Job
@@ -37,7 +36,7 @@ class ProcessEngine(Engine):
     children = True
 
     def __init__(self) -> None:
-        self._environment = _environment()
+        self._environment = environment()
         self._encoded = _encoded(self._environment)  # once, and not for each process
         self._processes: dict[str, subprocess.Popen[bytes] | None] = {}  # None: another process started it
         self._cages = Cages()
@@ -249,18 +248,6 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):  # ended; or (macOS) only a zombie is left
         return
-
-
-def _environment() -> dict[str, str]:
-    """This process's environment, with `python` meaning the Python of `lx` where it lies in a venv that nobody
-    activated; and with Python's output unbuffered, so that logs can be followed."""
-    environment = {"PYTHONUNBUFFERED": "1", **os.environ}
-    folder = sysconfig.get_path("scripts")
-    activated = "VIRTUAL_ENV" in environment or "CONDA_PREFIX" in environment
-    paths = environment.get("PATH", os.defpath).split(os.pathsep)
-    if sys.prefix != sys.base_prefix and not activated and folder not in paths:
-        environment["PATH"] = os.pathsep.join([folder, *paths])
-    return environment
 
 
 def _why_not(job: Job, error: OSError, path: str) -> str:

@@ -1,0 +1,1 @@
+"""Parts of the slurm engine, one concept each."""
