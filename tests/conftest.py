@@ -270,7 +270,7 @@ def _slurm() -> Iterator[slurm_service.Slurm]:
 
 @pytest.fixture
 def slurm(_slurm: slurm_service.Slurm, monkeypatch: pytest.MonkeyPatch) -> slurm_service.Slurm:
-    """A cluster of two nodes with two CPUs and two GPUs each, without accounting; SLURM_CONF names it."""
+    """A cluster without accounting whose nodes have two CPUs and two GPUs each; SLURM_CONF names it."""
     monkeypatch.setenv("SLURM_CONF", str(_slurm.conf))
     return _slurm
 

@@ -78,9 +78,13 @@ def lacks(*programs: str) -> str | None:
 
 
 class Slurm:
-    """A cluster of the tests' own. Its nodes have names of their own, since control groups are called after them."""
+    """A cluster of the tests' own. Its nodes have names of their own, since control groups are called after them.
 
-    def __init__(self, folder: Path, nodes: int = 2, accounting: bool = False, min_job_age: int = 300) -> None:
+    The first two are those of the partitions `main` (the default) and `urgent`, which preempts it; the last one is that
+    of `short`, where a minute is the limit.
+    """
+
+    def __init__(self, folder: Path, nodes: int = 3, accounting: bool = False, min_job_age: int = 300) -> None:
         self.folder, self.conf = folder, folder / "slurm.conf"
         tag = secrets.token_hex(2)
         self.nodes = [f"x{tag}n{number}" for number in range(1, nodes + 1)]
@@ -103,15 +107,15 @@ class Slurm:
         for node in self.nodes:
             own = f"NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} Feature=all,only-{node}"
             text += f"NodeName={node} {own} {about}\n"
-        names = ",".join(self.nodes)
-        limits = "MaxTime=INFINITE DefMemPerCPU=100 State=UP"
+        names, last = ",".join(self.nodes[:2]), self.nodes[-1]
+        limits = "MaxTime=INFINITE DefMemPerCPU=500 State=UP"
         text += f"PartitionName=main Nodes={names} Default=YES PriorityTier=1 {limits}\n"
         text += f"PartitionName=urgent Nodes={names} PriorityTier=10 PreemptMode=OFF {limits}\n"
-        text += f"PartitionName=short Nodes={names} MaxTime=1 DefMemPerCPU=100 State=UP\n"
+        text += f"PartitionName=short Nodes={last} MaxTime=1 DefMemPerCPU=500 State=UP\n"
         self.conf.write_text(text)
         constrain = "ConstrainCores=yes\nConstrainRAMSpace=yes\nConstrainDevices=no\n"
         (self.folder / "cgroup.conf").write_text(f"CgroupMountpoint=/sys/fs/cgroup\nCgroupAutomount=no\n{constrain}")
-        (self.folder / "gres.conf").write_text(f"NodeName={names} Name=gpu File=/dev/tty[1-2]\n")
+        (self.folder / "gres.conf").write_text(f"NodeName={','.join(self.nodes)} Name=gpu File=/dev/tty[1-2]\n")
         os.environ["SLURM_CONF"] = str(self.conf)
         self._munge()
         if self.accounting:

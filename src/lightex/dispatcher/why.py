@@ -160,7 +160,8 @@ def _steps(run: RunDir, summary: Summary, cause: str | None, lines: Sequence[str
         return [f"lx show {name}"]
     if cause == "oom" and "memory limit" in str(summary.reason):
         memory = parse_size((config.get("resources") or {}).get("memory") or 0)
-        return [f"{again} resources.memory={2 * memory // (1 << 20)}MiB", logs]
+        more = f"{2 * memory // (1 << 20)}MiB" if memory else "4GiB   (not said, the cluster's default was the limit)"
+        return [f"{again} resources.memory={more}", logs]
     if cause == "oom" and "this machine" in str(summary.reason):
         return [f"{again} resources.memory=...   (said, it is kept free for the run)", logs]
     if cause == "oom":

@@ -19,6 +19,7 @@ from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError
 from lightex.dispatcher.engines.batch import commands, examine, look, notes, options, outcome, script
 from lightex.dispatcher.engines.batch.commands import AwayError, RefusedError
 from lightex.dispatcher.engines.batch.look import Facts, Place
+from lightex.dispatcher.engines.batch.notes import Notes
 from lightex.dispatcher.engines.batch.outcome import Row
 from lightex.dispatcher.engines.batch.submission import Submissions
 from lightex.dispatcher.job import Job
@@ -127,13 +128,17 @@ class SlurmEngine(Engine):
         place = script.place_in(job.run, job.attempt)
         if place is None:
             return None
+        handle = f"{job.run.path} {job.attempt} {place}"
+        if notes.read(job.run, job.attempt, place):
+            return handle, {}
         since = script.path_of(job.run, job.attempt).stat().st_mtime
-        if notes.read(job.run, job.attempt, place) or place in self._find_all(place.rpartition("/")[0], since):
-            return f"{job.run.path} {job.attempt} {place}", {}
-        return None
+        if place not in self._find_all(_name(handle), since):
+            return None
+        self._last[handle] = SUBMITTED
+        return handle, {}
 
     def _find_all(self, name: str, since: float) -> dict[Place, Row]:
-        """What Slurm knows by a name, asked once for all runs; of what was submitted just now, when that has settled."""
+        """What Slurm knows by a name, asked once for all runs; of what was just submitted, when that has settled."""
         asked, found = self._known.get(name, (float("-inf"), {}))
         if time.monotonic() - asked < _SETTLES:
             return found
@@ -224,10 +229,9 @@ class SlurmEngine(Engine):
         if not this.stopping:
             return
         rows = look.now(sorted({_name(handle) for handle in this.stopping}))
-        for signal in ("TERM", "KILL"):
-            found = [rows.get(_place(handle)) for handle, wanted in this.stopping.items() if wanted == signal]
-            if jobs := look.ids(row for row in found if row and not outcome.is_over(row)):
-                look.cancel(jobs, signal)
+        found = [(rows[_place(handle)], signal) for handle, signal in this.stopping.items() if _place(handle) in rows]
+        look.cancel(row for row, signal in found if outcome.waits(row) or (outcome.runs(row) and signal == "TERM"))
+        look.kill(row for row, signal in found if outcome.runs(row) and signal == "KILL")
         this.stopping.clear()
 
     def _news(self, handles: Sequence[str], done: _Round) -> dict[str, JobState]:
@@ -243,7 +247,7 @@ class SlurmEngine(Engine):
                 found[handle] = JobState(SUBMITTED, reason=words)
             elif done.rows is not None and handle in asked:
                 row, said = done.rows.get(place), notes.read(run, attempt, place)
-                found[handle] = outcome.state_of(row, said, run) if row else outcome.forgotten(said, run)
+                found[handle] = outcome.state_of(row, said, run) if row else self._forgotten(handle, said)
             elif done.away and time.monotonic() - self._killed.get(handle, (float("inf"), 0.0))[0] > _PATIENCE:
                 found[handle] = JobState(LOST, "lost", f"it was to be killed, and {done.away}")
             elif done.away and self._last.get(handle, SUBMITTED) == SUBMITTED:
@@ -256,10 +260,13 @@ class SlurmEngine(Engine):
                 self._killed.pop(handle, None)
         return found
 
-    def cancel(self, handle: str, force: bool = False) -> None:
-        """Have Slurm send SIGTERM to the script, which passes it on to the command, or (force) SIGKILL to all of it.
+    def _forgotten(self, handle: str, said: Notes | None) -> JobState:
+        return outcome.forgotten(said, _parts(handle)[0], waited=self._last.get(handle) == SUBMITTED)
 
-        What waits in Slurm's queue is taken out of it.
+    def cancel(self, handle: str, force: bool = False) -> None:
+        """`scancel`: SIGTERM to the script, which passes it on to the command, or (force) SIGKILL to all of it.
+
+        What waits in Slurm's queue is taken out of it. SIGKILL comes after the cluster's KillWait at the latest.
         """
         now = time.monotonic()
         self._changed = now  # its end is wanted soon

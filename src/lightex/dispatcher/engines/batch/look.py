@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lightex.dispatcher.engines.batch.commands import RefusedError, ask
 from lightex.dispatcher.engines.batch.outcome import Row
 
-_SQUEUE = "JobArrayID:60|,Name:60|,State:30|,exit_code:20|,ReasonList:400|,BatchHost:100|"  # of --Format
+_SQUEUE = "JobArrayID:60|,JobID:20|,Name:60|,State:30|,exit_code:20|,ReasonList:400|,BatchHost:100|"  # of --Format
 _SACCT = "JobID%60,JobName%60,State%60,ExitCode%20,NodeList%200"
 _EARLIER = 86400.0  # seconds; clocks of machines differ, and so may our idea of their time zone
 
@@ -66,12 +66,12 @@ def now(names: Iterable[str]) -> dict[Place, Row]:
     found: dict[Place, Row] = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split("|")]
-        if len(cells) < 6 or (task := _task(cells[0])) is None:
+        if len(cells) < 7 or (task := _task(cells[0])) is None:  # an array without tasks: they were all cancelled
             continue
-        job, name, state, status, reason, host = cells[:6]
+        job, own, name, state, status, reason, host = cells[:7]
         place = f"{name}/{task}"
         host = "" if host in ("n/a", "(null)") else host
-        found[place] = Row(job, state, _status(status), reason if reason.startswith("(") else "", host)
+        found[place] = Row(job, state, _status(status), reason if reason.startswith("(") else "", host, own=own)
     return found
 
 
@@ -119,19 +119,30 @@ def _ranges(numbers: list[int]) -> str:
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in found)
 
 
-def cancel(jobs: Iterable[str], signal: str) -> None:
-    """Take jobs out of the queue; send a signal to those that run.
+def cancel(rows: Iterable[Row]) -> None:
+    """Take jobs out of the queue; those that run get SIGTERM, and SIGKILL after the cluster's KillWait.
+
+    It is said without a signal or a state: with one of these, Slurm 22.05 takes an array's waiting tasks for one job,
+    and ends all of them for one, or tries again for a minute to signal what does not run.
 
     Raises:
         AwayError: the controller does not answer.
     """
-    with suppress(RefusedError):  # some have ended meanwhile: "Invalid job id", "already completing"
-        if signal == "KILL":
-            ask("scancel", "--signal=KILL", *jobs)
-            return
-        ask("scancel", "--state=PENDING", *jobs)
-    with suppress(RefusedError):
-        ask("scancel", f"--signal={signal}", "--batch", *jobs)
+    if jobs := ids(rows):
+        with suppress(RefusedError):  # some have ended meanwhile: "Invalid job id", "already completing"
+            ask("scancel", *jobs)
+
+
+def kill(rows: Iterable[Row]) -> None:
+    """Kill jobs that run, by ids of their own (see `cancel`).
+
+    Raises:
+        AwayError: the controller does not answer.
+    """
+    for row in rows:  # the last task of an array has the array's id, and then its number says that it alone is meant
+        alone = row.own if not row.job.startswith(f"{row.own}_") else row.job
+        with suppress(RefusedError):
+            ask("scancel", "--signal=KILL", alone)
 
 
 def _task(job: str) -> str | None:

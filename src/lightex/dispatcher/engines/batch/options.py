@@ -87,6 +87,8 @@ class Options:
         found = _SIGNAL.fullmatch(self.signal)
         if found is None:
             raise ConfigError(f"{_GIVEN}.signal: '{self.signal}' is no SIGNAL@TIME", 'write it as "USR1@5m"')
+        if found[1] in ("TERM", "KILL"):
+            raise ConfigError(f"{_GIVEN}.signal: SIG{found[1]} is what Slurm ends it with", 'write it as "USR1@5m"')
         return found[1], _seconds("signal", found[2])
 
     @property

@@ -49,6 +49,7 @@ class Row:
         reason: why it waits, in Slurm's words.
         host: the node of its script.
         by: who cancelled it, where that is told.
+        own: the id of this task alone.
     """
 
     job: str
@@ -57,11 +58,17 @@ class Row:
     reason: str = ""
     host: str = ""
     by: str = ""
+    own: str = ""
 
 
-def is_over(row: Row) -> bool:
-    """Whether a job has ended, so that nothing is left to be ended."""
-    return row.state not in _WAITING | _RUNNING
+def waits(row: Row) -> bool:
+    """Whether a job is in Slurm's queue."""
+    return row.state in _WAITING
+
+
+def runs(row: Row) -> bool:
+    """Whether a job has begun and not ended."""
+    return row.state in _RUNNING
 
 
 def state_of(row: Row, notes: Notes | None, run: RunDir) -> JobState:
@@ -92,8 +99,10 @@ def state_of(row: Row, notes: Notes | None, run: RunDir) -> JobState:
     return _failed(seen, row.host, code, signal, notes, run)
 
 
-def forgotten(notes: Notes | None, run: RunDir) -> JobState:
-    """The state of a job that Slurm does not know any more."""
+def forgotten(notes: Notes | None, run: RunDir, waited: bool) -> JobState:
+    """The state of a job that Slurm does not know any more; `waited`: it was seen to be in the queue."""
+    if notes is None and waited:  # tasks of an array that are cancelled while they wait leave no trace
+        return JobState(CANCELLED, "cancelled", "taken out of Slurm's queue (scancel)")
     if notes is None:
         return JobState(LOST, "lost", "Slurm does not know it any more, and it has not begun")
     mark = _mark(notes.job, notes.host)

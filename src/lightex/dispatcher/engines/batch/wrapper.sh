@@ -31,14 +31,17 @@ type -P -- "${command[0]}" >/dev/null || fail "command not found: ${command[0]} 
 child= asked= warned=-
 pass_on() {
     asked=1
-    if [ -z "$child" ]; then return; fi
-    if [ "$several" ]; then scancel --signal="$1" "$SLURM_JOB_ID"; else kill -s "$1" -- "-$child"; fi 2>/dev/null
+    if [ "$child" ]; then kill -s "$1" -- "$2$child" 2>/dev/null; fi
 }
-trap 'pass_on TERM' TERM
+if [ "$several" ]; then # Slurm itself sends SIGTERM to what srun has started; srun passes on others
+    trap asked=1 TERM
+else
+    trap 'pass_on TERM -' TERM # to all of its process group
+fi
 if [ "$warning" ]; then trap 'warned=$warning; pass_on "$warning"' "$warning"; fi
 set -m # the command gets a process group of its own
 if [ "$several" ]; then
-    export MASTER_ADDR=${MASTER_ADDR:-$HOSTNAME} MASTER_PORT=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 10000))}
+    export MASTER_ADDR=${MASTER_ADDR:-$(uname -n)} MASTER_PORT=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 10000))}
     export WORLD_SIZE=$SLURM_NTASKS SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
     rank='export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID NODE_RANK=$SLURM_NODEID
         out=$1 && shift && if [ "$RANK" != 0 ]; then out=${out%.log}.$RANK.log; fi && exec "$@" >>"$out" 2>&1'
@@ -47,7 +50,7 @@ else
     (exec -- "${command[@]}") >>"$out" 2>&1 &
 fi
 child=$!
-if [ "$asked" ]; then pass_on TERM; fi # it came before there was anybody to pass it on to
+if [ "$asked" ] && [ -z "$several" ]; then pass_on TERM -; fi # it came before there was anybody to pass it on to
 asked=
 wait "$child"
 code=$?
