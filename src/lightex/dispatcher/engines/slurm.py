@@ -25,6 +25,7 @@ from lightex.dispatcher.engines.batch.submission import Submissions
 from lightex.dispatcher.job import Job
 
 _LOOK = (1.0, 30.0)  # seconds between two looks: the shortest, and the longest
+_LOOK_EACH = 0.01  # seconds more for each job that is asked about: the answer is as long as there are jobs
 _SHARE = 0.1  # of the time since anything last changed: so much later, at the most, a change is seen
 _KILL_AGAIN = 10.0  # seconds between two tries to kill what has not ended
 _PATIENCE = 10.0  # seconds that a job which was to be killed may be out of reach before it is given up
@@ -65,7 +66,7 @@ class SlurmEngine(Engine):
         self._thread = ThreadPoolExecutor(1)
         self._asked: Future[_Round] | None = None
         self._fresh = False  # whether jobs came since the last poll: more may come, for the same array
-        self._looked, self._changed = float("-inf"), time.monotonic()
+        self._looked, self._changed, self._open = float("-inf"), time.monotonic(), 0
         self._last: dict[str, str] = {}  # states that were told
         self._to_stop: dict[str, str] = {}  # handles, and the signal
         self._killed: dict[str, tuple[float, float]] = {}  # when first and when last it was to be killed
@@ -161,7 +162,7 @@ class SlurmEngine(Engine):
         if self._fresh:
             self._fresh = False
             return {}
-        until = time.monotonic() + wait
+        until, self._open = time.monotonic() + wait, len(handles)
         while True:
             now = time.monotonic()
             look_too = now >= self._next_look
@@ -181,7 +182,7 @@ class SlurmEngine(Engine):
     @property
     def _next_look(self) -> float:
         quiet = time.monotonic() - self._changed
-        return self._looked + min(max(_LOOK[0], _SHARE * quiet), _LOOK[1])
+        return self._looked + min(max(_LOOK[0] + _LOOK_EACH * self._open, _SHARE * quiet), _LOOK[1])
 
     def _begin(self, handles: Sequence[str]) -> None:
         stopping, self._to_stop = self._to_stop, {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -111,7 +112,7 @@ def read(given: Mapping[str, Any]) -> Options:
                 f'what sbatch alone knows: engine_options={{"slurm": {{"extra": ["--{name.replace("_", "-")}=..."]}}}}',
             )  # fmt: skip
     try:
-        options: Options = TypeAdapter(Options).validate_python(dict(given))
+        options = _adapter().validate_python(dict(given))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -126,6 +127,11 @@ def read(given: Mapping[str, Any]) -> Options:
     for flag in options.extra:
         _check_flag(flag)
     return options
+
+
+@cache
+def _adapter() -> TypeAdapter[Options]:
+    return TypeAdapter(Options)
 
 
 def _check_flag(flag: str) -> None:
