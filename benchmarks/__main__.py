@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import dispatch, docker, kubernetes, logging, plan, queue, sinks, startup
+from benchmarks import dispatch, docker, kubernetes, logging, plan, queue, ray, sinks, startup
 
-MODULES = (dispatch, queue, docker, kubernetes, logging, startup, plan, sinks)
+MODULES = (dispatch, queue, docker, kubernetes, ray, logging, startup, plan, sinks)
 ALL = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 
 for name in sys.argv[1:] or ALL:

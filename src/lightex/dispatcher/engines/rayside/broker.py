@@ -19,6 +19,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class Broker:
         self._alone_since = 0.0
         self._leaving = False
         self._parting: list[asyncio.StreamWriter] = []
+        self._parted = asyncio.Event()
         self._error: str | None = None
 
     async def serve(self, listening: socket.socket, error: str | None) -> None:
@@ -70,7 +72,9 @@ class Broker:
         clock = asyncio.get_running_loop().time
         self._alone_since = clock()
         while True:
-            await asyncio.sleep(0.05 if self._leaving else _LOOK)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._parted.wait(), _LOOK)
+            self._parted.clear()
             if follow and follow.done():
                 traceback.print_exception(follow.exception())
                 break
@@ -102,6 +106,7 @@ class Broker:
                     self._leaving = not self._clients and not self.backend.at_work
                     if self._leaving:  # the connection ends with this process, which is waited for
                         self._parting.append(writer)
+                        self._parted.set()
                         return
                     break
                 try:

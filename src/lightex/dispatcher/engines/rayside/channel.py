@@ -50,6 +50,9 @@ class Channel:
             self._killed[name] = now
             self._kill_since.setdefault(name, now)
             self._wishes[name] = True
+        if self.link.is_open:
+            with suppress(BrokenError):  # it shows when it is listened to
+                self._send_wishes()
 
     def forget(self, names: Collection[str]) -> None:
         """Their ends have been noted down."""
@@ -73,12 +76,15 @@ class Channel:
             if new := [name for name in names if name not in self._watched]:
                 self._watched |= set(new)
                 self.link.tell("watch", names=new)
-            for force in (False, True):
-                if wished := [name for name, wish in self._wishes.items() if wish is force]:
-                    self.link.tell("end", names=wished, force=force)
-                    self._wishes = {name: wish for name, wish in self._wishes.items() if wish is not force}
+            self._send_wishes()
         except BrokenError as error:
             self._lose(error)
+
+    def _send_wishes(self) -> None:
+        for force in (False, True):
+            if wished := [name for name, wish in self._wishes.items() if wish is force]:
+                self.link.tell("end", names=wished, force=force)
+                self._wishes = {name: wish for name, wish in self._wishes.items() if wish is not force}
 
     def hear(self, names: Collection[str], wait: float) -> dict[str, JobState]:
         """What has changed of these jobs; waits for it where there is a connection."""

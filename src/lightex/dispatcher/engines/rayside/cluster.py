@@ -150,7 +150,8 @@ class Cluster:
         ray.cloudpickle.register_pickle_by_value(command)
         make = ray.remote(owner.Owner).options(
             name=f"owner-{_PROTOCOL}-{user()}",
-            lifetime="detached",
+            # One that is detached gets no worker that Ray has started before; in a Ray of our own nothing outlives us.
+            lifetime=None if self.place == LOCAL else "detached",
             get_if_exists=True,
             num_cpus=0,
             max_restarts=0,

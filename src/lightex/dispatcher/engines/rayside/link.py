@@ -24,6 +24,7 @@ _START = 90.0  # seconds that a broker may take to connect, or to start a Ray
 _AGAIN = 0.02  # seconds between two looks for its address
 _ENDS = 20.0  # seconds that it may take to end
 _CHUNK = 1 << 20
+_STARTED: list[subprocess.Popen[bytes]] = []  # brokers that this process has started, to be reaped
 
 
 class BrokenError(UnreachableError):
@@ -128,9 +129,7 @@ class Link:
             while time.monotonic() < deadline:  # it closes the connection when it has gone, or others need it
                 self._receive(deadline - time.monotonic())
         self.close()
-        if self._started:
-            with suppress(subprocess.TimeoutExpired):  # others may need it
-                self._started.wait(0)
+        _reap()
 
     def close(self) -> None:
         """Disconnect without a word: the broker stays for a while, for who comes next."""
@@ -180,7 +179,9 @@ class Link:
                         *self._last_words(),
                     )
                 (self.folder / "address").unlink(missing_ok=True)
+                _reap()
                 self._started = _start(self.folder, self.place, lock)
+                _STARTED.append(self._started)
             finally:
                 os.close(lock)
         except OSError as error:
@@ -223,6 +224,10 @@ class Link:
         """The questions that nobody waits for and that were answered, with what went wrong; each is told once."""
         found, self._answers = self._answers, {}
         return {number: answer.get("error") for number, answer in found.items()}
+
+
+def _reap() -> None:
+    _STARTED[:] = [process for process in _STARTED if process.poll() is None]
 
 
 def _folder(place: str) -> Path:
