@@ -33,21 +33,22 @@ class Cluster:
         port, dashboard = self.address.rpartition(":")[2], self.jobs_api.rpartition(":")[2]
         ends = ["--head", "--port", port, "--dashboard-host", "127.0.0.1", "--dashboard-port", dashboard]
         self._start("head", *ends, "--num-gpus", "2", "--temp-dir", str(self.folder))
-        wait_for(lambda: self.alive() >= 1, 60)
+        wait_for(self.alive, 60)
         self.start_second()
 
     def start_second(self) -> None:
         """Start the second node, unless it runs."""
         if "second" not in self._nodes:
             before = self.alive()
-            more = ["--resources", '{"second": 2}', "--labels", "disk=fast"]
-            self._start("second", "--address", self.address, "--dashboard-agent-listen-port", str(free_port()), *more)
-            wait_for(lambda: self.alive() > before, 60)
+            more = ["--node-ip-address", "127.0.0.2", "--resources", '{"second": 2}', "--labels", "disk=fast"]
+            self._start("second", "--address", self.address, *more)
+            wait_for(lambda: self.alive() - before, 60)
 
     def _start(self, name: str, *options: str) -> None:
         # Not the `ray` program: its first line names one Python, which another checkout's environment may not be.
         command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block", *options]
-        command += ["--num-cpus", "2", "--object-store-memory", "80000000", "--disable-usage-stats"]
+        command += ["--dashboard-agent-listen-port", str(free_port()), "--num-cpus", "2"]
+        command += ["--object-store-memory", "80000000", "--disable-usage-stats"]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         kept = {each: value for each, value in os.environ.items() if not each.startswith(("LX_", "RAY_", "COVERAGE"))}
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -61,16 +62,16 @@ class Cluster:
                 cwd=self.folder,
             )
 
-    def alive(self) -> int:
-        """How many nodes live, by the head's word."""
+    def alive(self) -> set[str]:
+        """The nodes that live, by the head's word: one that was killed is among them for some seconds."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             asked = urllib.request.Request(
                 f"{self.jobs_api}/nodes?view=summary", headers={"Authorization": f"Bearer {TOKEN['RAY_AUTH_TOKEN']}"}
             )
             with urllib.request.urlopen(asked, timeout=5) as answer:
                 found = json.load(answer)["data"]["summary"]
-            return sum(each["raylet"]["state"] == "ALIVE" for each in found)
-        return 0
+            return {each["raylet"]["nodeId"] for each in found if each["raylet"]["state"] == "ALIVE"}
+        return set()
 
     def kill(self, name: str) -> None:
         """SIGKILL to all processes of a node, as if its machine had gone."""

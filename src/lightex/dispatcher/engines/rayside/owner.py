@@ -28,7 +28,7 @@ State = dict[str, Any]
 _SILENT = 30.0  # seconds after which a broker that has not asked for anything is taken to be gone
 _LOOK = 2.0  # seconds between two looks at what jobs wait for
 _FORCE = 10.0  # seconds after which a command that was to be killed loses its worker
-_NODE_DIES = 10.0  # seconds within which Ray tells that a node is lost whose worker is
+_ANSWERS = 5.0  # seconds that a node may take to answer
 
 
 class Job:
@@ -228,9 +228,7 @@ class Owner:
                 "cause": "lost",
                 "reason": f"its worker was lost before it began: {_first_line(error)}",
             }
-        deadline = time.monotonic() + (_NODE_DIES if "node" in str(error).lower() else 0.0)
-        while not (dead := _is_dead(mark["node"])) and time.monotonic() < deadline:
-            await asyncio.sleep(0.5)
+        dead = await _is_lost(mark["node"])
         what = f"node {mark['host']} is lost" if dead else f"its worker on node {mark['host']} was killed"
         return {"state": "LOST", "cause": "lost", "reason": what}
 
@@ -282,8 +280,19 @@ def _process(job: Job) -> dict[str, Any]:
     return {name: value for name, value in marks[0].items() if name != "node"}
 
 
-def _is_dead(node: str) -> bool:
-    return any(each["NodeID"] == node and not each["Alive"] for each in ray.nodes())
+async def _is_lost(node: str) -> bool:
+    """Whether a node is gone: Ray itself takes some 15 s to say so."""
+    about = next((each for each in ray.nodes() if each["NodeID"] == node), None)
+    if about is None or not about["Alive"]:
+        return True
+    try:
+        _, writer = await asyncio.wait_for(
+            asyncio.open_connection(about["NodeManagerAddress"], about["NodeManagerPort"]), _ANSWERS
+        )
+    except (OSError, TimeoutError):
+        return True
+    writer.close()
+    return False
 
 
 def _reason(order: Order, nodes: Sequence[Mapping[str, Any]], free: Mapping[str, float]) -> str:
