@@ -1,4 +1,4 @@
-"""200 experiments of `true` on a Ray of lx's own; beside plain tasks of Ray, with init and shutdown in both. Goal: 1.2."""
+"""200 experiments of `true` on a Ray of lx's own; beside plain tasks of Ray, init and shutdown in both. Goal: 1.2."""
 
 import importlib.util
 import itertools
@@ -17,7 +17,8 @@ from lightex import Experiment, sweep
 class HP:
     seed: int = 0
 
-base = Experiment(name="bench", command=["true"], hp=HP(), engine="ray", engine_options={{"ray": {{"address": "local"}}}})
+base = Experiment(name="bench", command=["true"], hp=HP(), engine="ray",
+                  engine_options={{"ray": {{"address": "local"}}}})
 many = sweep(base, {{"hp.seed": range({count})}})
 """
 PLAIN = """

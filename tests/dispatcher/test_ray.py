@@ -248,14 +248,14 @@ class TestJobsApi:
         handles = [engine.submit(each, [])[0] for each in jobs]
         ends = self.case.ends(engine, *handles)
         found = [(ends[handle].state, ends[handle].exit_code, ends[handle].signal) for handle in handles]
-        assert found == [
+        assert found == [  # of Ray's own telling: driver_exit_code
             ("SUCCEEDED", 0, None),
             ("FAILED", 3, None),
             ("FAILED", None, 9),
             ("FAILED", 127, None),
             ("SUCCEEDED", 0, None),
             ("SUCCEEDED", 0, None),
-        ]
+        ], ends
         assert (ends[handles[3]].cause, ends[handles[3]].reason) == (
             "launch",
             "command not found: no-such-program-anywhere",

@@ -74,7 +74,12 @@ class RayEngine(Engine):
                     "keep it on a file system that all nodes mount",
                 )
 
-    def prepare(self, experiments: Iterable[Experiment[Any]], project: Path, tell: Callable[[str], None]) -> None:
+    def prepare(
+        self,
+        experiments: Iterable[Experiment[Any]],
+        project: Path,  # noqa: ARG002
+        tell: Callable[[str], None],  # noqa: ARG002
+    ) -> None:
         """Look whether the Ray answers, starting one where none is meant, and whether its nodes have what is needed."""
         known: dict[str, Experiment[Any]] = {}
         for each in experiments:
@@ -188,7 +193,7 @@ class RayEngine(Engine):
         words += ["--entrypoint-resources", jsonlib.dumps(known).decode()] if known else []
         return shlex.join([*words, "--", "env", "-C", str(job.cwd), *job.command])
 
-    def examine(self, experiments: Sequence[Experiment[Any]], project: Path) -> Iterable[Finding]:
+    def examine(self, experiments: Sequence[Experiment[Any]], project: Path) -> Iterable[Finding]:  # noqa: ARG002
         """The Ray that is meant: versions, nodes, and whether they have what is needed."""
         return examine.examine(experiments)
 

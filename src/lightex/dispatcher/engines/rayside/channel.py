@@ -32,6 +32,7 @@ class Channel:
         self._kill_since: dict[str, float] = {}
         self._states: dict[str, JobState] = {}  # known without asking
         self._away_since: float | None = None
+        self._said: dict[str, str] = {}  # why it is away, by the job that this was said of
         self._why_away = ""
         self._tried = 0.0
 
@@ -128,6 +129,7 @@ class Channel:
             self._lose(error)
             return False
         self._away_since = None
+        self._said.clear()
         self._watched.clear()
         for sent in self._sent.values():  # nobody has said that these have arrived; a second time does no harm
             self._orders = {**sent, **self._orders}
@@ -144,8 +146,11 @@ class Channel:
         unsent = {*self._orders, *(name for sent in self._sent.values() for name in sent)}
         states = {}
         for name in names:
-            if name in unsent:
+            if name in unsent and self._said.get(name) != self._why_away:
+                self._said[name] = self._why_away
                 states[name] = JobState(SUBMITTED, reason=self._why_away)
+            elif name in unsent:
+                continue
             elif now - since > _GONE or now - self._kill_since.get(name, now) > _PATIENCE:
                 states[name] = JobState(LOST, "lost", f"{self._why_away}, for {now - since:.0f} s")
         return states

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import shutil
@@ -46,7 +47,7 @@ class Cluster:
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
             os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.pop("RAY_ADDRESS", None)
-        import ray
+        ray = _ray()
 
         quiet: dict[str, Any] = {"namespace": _NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
         if self.place != LOCAL:
@@ -68,7 +69,7 @@ class Cluster:
 
     async def follow(self) -> None:
         """Keep the states up to date."""
-        import ray
+        ray = _ray()
 
         await self._enter()
         while True:
@@ -86,7 +87,7 @@ class Cluster:
 
     async def facts(self) -> dict[str, Any]:
         """Versions, and the living nodes."""
-        import ray
+        ray = _ray()
 
         nodes = [
             {"name": each["NodeManagerHostname"], "total": each["Resources"], "labels": each.get("Labels") or {}}
@@ -127,14 +128,14 @@ class Cluster:
 
     async def leave(self) -> None:
         """Let go of the owner, which ends when nobody needs it."""
-        import ray
+        ray = _ray()
 
         if self.place != LOCAL and self._owner is not None and await self._owner.leave.remote(self._id):
             ray.kill(self._owner)
 
     def close(self) -> None:
         """Disconnect; a Ray of our own ends."""
-        import ray
+        ray = _ray()
 
         ray.shutdown()
         if self._folder:
@@ -142,7 +143,7 @@ class Cluster:
 
     async def _enter(self) -> None:
         """Find the owner, or make one."""
-        import ray
+        ray = _ray()
 
         from lightex.dispatcher.engines.rayside import command, owner
 
@@ -182,3 +183,8 @@ class Cluster:
 def spool(folder: Path) -> Path:
     """Where the ends are kept that nobody has noted down when a Ray of our own ends."""
     return folder / "ends.json"
+
+
+def _ray() -> Any:
+    """Ray, which is typed in part only."""
+    return importlib.import_module("ray")

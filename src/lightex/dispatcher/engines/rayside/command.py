@@ -230,7 +230,7 @@ def _tell_warden(*words: Any) -> None:
 
 
 def _environment(order: Order) -> dict[str, str]:
-    """The environment of the command: the node's, or (a Ray of lx's own) that of who asked for it; less what is Ray's."""
+    """The environment of the command: the node's less what is Ray's, or (a Ray of lx's own) that of who asked."""
     here = {name: value for name, value in os.environ.items() if name not in _OF_RAY}
     base = {name: value for name, value in here.items() if name.endswith(("VISIBLE_DEVICES", "VISIBLE_CORES"))}
     found = {"PYTHONUNBUFFERED": "1", **(order["base"] or here), **base}
@@ -255,14 +255,15 @@ def _meet(order: Order, rank: int, owner: Any) -> dict[str, str]:
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
-    address, port = ray.get(owner.meet.remote(order["name"], rank, ray.util.get_node_ip_address(), port))
+    own = ray.get_runtime_context().get_node_id()
+    address, port = ray.get(owner.meet.remote(order["name"], rank, own, port))
     known = {"MASTER_ADDR": address, "MASTER_PORT": port, "WORLD_SIZE": order["nodes"], "NODE_RANK": rank, "RANK": rank}
     return {name: str(value) for name, value in known.items()}
 
 
 def _open_output(order: Order, rank: int) -> int:
     run, node = order["run"], socket.gethostname()
-    if not os.path.isdir(run):
+    if not Path(run).is_dir():
         raise NotStartedError(f"node {node} does not see {run}: keep runs where all nodes do (--root, LX_ROOT)")
     path = f"{run}/output.log" if rank == 0 else f"{run}/output.{rank}.log"
     try:
@@ -284,13 +285,13 @@ class _Folder:
     def __enter__(self) -> str:
         cwd, code, archive = self._order["cwd"], self._order["code"], self._order["archive"]
         if code == "own":  # of the runtime environment: Ray has put this process there
-            return os.getcwd()
-        if code == "shared" or (code is None and os.path.isdir(cwd)):
-            if not os.path.isdir(cwd):
+            return str(Path.cwd())
+        if code == "shared" or (code is None and Path(cwd).is_dir()):
+            if not Path(cwd).is_dir():
                 words = "say where nodes see the project, or: engine_options.ray.code=snapshot"
                 raise NotStartedError(f"node {socket.gethostname()} does not see the working directory {cwd}: {words}")
             return str(cwd)
-        if archive is None or not os.path.exists(archive):
+        if archive is None or not Path(archive).exists():
             raise NotStartedError(f"node {socket.gethostname()} does not see the snapshot of the code, {archive}")
         folder = _unpack(Path(archive))
         self._held = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -320,8 +321,8 @@ def _unpack(archive: Path) -> Path:
     try:
         with tarfile.open(archive) as tar:
             careful: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-            tar.extractall(staged, **careful)
-        os.rename(staged, folder)
+            tar.extractall(staged, **careful)  # noqa: S202  lx has packed it
+        staged.rename(folder)
     except (OSError, tarfile.TarError) as error:
         shutil.rmtree(staged, ignore_errors=True)
         if not folder.is_dir():  # not that another command was faster

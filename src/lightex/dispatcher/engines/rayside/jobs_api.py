@@ -27,7 +27,8 @@ State = dict[str, Any]
 # Words of /bin/sh; all that comes from a config is an argument. Where a node sees the run, its output goes there.
 _SCRIPT = (
     'if [ -d "$1" ]; then exec >> "$1/output.log" 2>&1; if [ "$2" -gt 1 ]; then echo "--- attempt $2 ---"; fi; fi; '
-    'if [ -n "$3" ]; then cd -- "$3" || exit 126; fi; shift 3; exec "$@"'
+    'if [ -n "$3" ] && [ -d "$3" ]; then cd -- "$3"; elif [ -n "$4" ]; then cd -- "$4" || exit 126; fi; '
+    'shift 4; exec "$@"'
 )
 
 
@@ -98,7 +99,8 @@ class JobsApi:
     async def _submit(self, order: Order) -> None:
         name = order["name"]
         try:
-            await self._call(self._make, order)
+            while not await self._is_taken(order):
+                await asyncio.sleep(_AGAIN)
         except Exception as error:  # noqa: BLE001  of one job: the others go on
             if "already exists" not in str(error):
                 words = f"the Jobs API does not take it: {' '.join(str(error).split())[:300]}"
@@ -106,6 +108,18 @@ class JobsApi:
                 self._changed([name])
         finally:
             self._making.discard(name)
+
+    async def _is_taken(self, order: Order) -> bool:
+        """Submit a job; False: the cluster is not ready for it."""
+        try:
+            await self._call(self._make, order)
+        except RuntimeError as error:
+            if "try again later" in str(error):
+                return False
+            raise
+        except OSError:  # it is away
+            return False
+        return True
 
     def _make(self, order: Order) -> None:
         needs = dict(order["needs"])
@@ -116,8 +130,9 @@ class JobsApi:
             "entrypoint_resources": needs or None,
             "entrypoint_label_selector": dict(order["labels"]) or None,
         }
-        folder = order["cwd"] if order["code"] == "shared" else order["inner"]
-        words = ["/bin/sh", "-c", _SCRIPT, "sh", order["run"], str(order["attempt"]), folder, *order["command"]]
+        seen = order["cwd"] if order["code"] in (None, "shared") else ""
+        inner = order["cwd"] if order["code"] == "shared" else order["inner"]
+        words = ["/bin/sh", "-c", _SCRIPT, "sh", order["run"], str(order["attempt"]), seen, inner, *order["command"]]
         self._client.submit_job(
             entrypoint=shlex.join(words),
             submission_id=order["name"],
@@ -216,15 +231,13 @@ class JobsApi:
             text = str(await self._call(self._client.get_job_logs, name))
         except (RuntimeError, OSError):  # the node that had it is gone
             text = ""
-        if text and path.parent.is_dir() and not _RAYS_OWN.fullmatch(text):
+        before = f"Running entrypoint for job {name}: {job.entrypoint}\n"  # Ray's own words
+        text = text.partition(before)[2] if before in text else text
+        if text and path.parent.is_dir():
             attempt = int(job.metadata.get("lightex.attempt", 1))
             with path.open("a") as file:
                 file.write(f"--- attempt {attempt} ---\n{text}" if attempt > 1 else text)
         return path.read_text(errors="replace")[-2000:] if path.exists() else text[-2000:]
-
-
-# What a job's supervisor itself writes into the log.
-_RAYS_OWN = re.compile(r"(?:\d{4}-\d\d-\d\d [^\n]*(?:job_manager|Running entrypoint|job_supervisor)[^\n]*\n?)*\s*")
 
 
 def _failed(job: Any, words: str, log: str) -> State:

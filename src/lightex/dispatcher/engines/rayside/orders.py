@@ -47,7 +47,7 @@ def order_of(job: Job, read: Options, place: str) -> dict[str, Any]:
 
 
 def _packed(job: Job) -> tuple[str, str]:
-    """The archive of the working tree, made once a sweep and code, beside the runs; and where in it the command works."""
+    """The archive of the working tree, made once a sweep and code; and where in it the command works."""
     project = job.project or job.cwd
     sweep = job.run.path.parent.parent / ".sweeps" / str(job.run.identity.get("sweep"))
     folder = sweep if sweep.is_dir() else job.run.path

@@ -1,4 +1,4 @@
-"""The actor that owns all jobs of a user in a cluster. It outlives who asked for them: Ray ends a driver's tasks with it.
+"""The actor that owns all jobs of a user in a cluster: Ray ends a driver's tasks with it, this outlives who asked.
 
 Ray gets this module by value, so that nodes need no LightEx: it imports nothing but Python's own modules, and Ray.
 """
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import ray
+import ray as _ray
 from ray.exceptions import (
     OutOfMemoryError,
     RayTaskError,
@@ -21,6 +21,7 @@ from ray.exceptions import (
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+ray: Any = _ray  # typed in part only
 Order = Mapping[str, Any]
 State = dict[str, Any]
 """As JobState has it."""
@@ -116,9 +117,10 @@ class Owner:
             if name in self._jobs and self._jobs[name].ended:
                 del self._jobs[name]
 
-    async def meet(self, name: str, rank: int, address: str, port: int) -> tuple[str, int]:
+    async def meet(self, name: str, rank: int, node: str, port: int) -> tuple[str, int]:
         """A node of a job that runs on several is there; waits for all, and returns where the first one is."""
         job = self._jobs[name]
+        address = next(str(each["NodeManagerAddress"]) for each in ray.nodes() if each["NodeID"] == node)
         job.met[rank] = address, port
         if len(job.met) == job.order["nodes"]:
             job.wake()
