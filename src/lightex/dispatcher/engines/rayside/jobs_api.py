@@ -7,7 +7,7 @@ import re
 import shlex
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from lightex.dispatcher.engines.rayside.command import Order
 _LOOK = 0.5  # seconds between two looks at all jobs
 _LOOK_EACH = 0.005  # seconds more for each job that has not ended
 _AGAIN = 2.0  # seconds between two tries to reach what is away
+_TRIES = 5  # to have a job forgotten
 _AT_ONCE = 8  # requests at once
 _NODE_LOST = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE")
 _NOT_FOUND = re.compile(r"(?:sh|bash): .*?(?:exec: )?([^:\s]+): (?:command )?not found")
@@ -92,9 +93,7 @@ class JobsApi:
         self._making |= {order["name"] for order in new}
         self.states |= {order["name"]: {"state": SUBMITTED} for order in new}
         for order in new:
-            task = asyncio.create_task(self._submit(order))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._later(self._submit(order))
 
     async def _submit(self, order: Order) -> None:
         name = order["name"]
@@ -187,10 +186,22 @@ class JobsApi:
         for name in names:
             self.states.pop(name, None)
             self._to_end.discard(name)
+            self._later(self._delete(name))
+
+    async def _delete(self, name: str) -> None:
+        """Have Ray forget a job, which it refuses for a moment after the end."""
+        for _ in range(_TRIES):
             try:
-                await self._call(self._client.delete_job, name)
+                if await self._call(self._client.delete_job, name):
+                    return
             except (RuntimeError, OSError):  # it is gone, or stays
-                continue
+                pass
+            await asyncio.sleep(_AGAIN / 2)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     at_work = False
     """The cluster goes on without this process."""
