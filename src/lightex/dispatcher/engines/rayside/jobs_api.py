@@ -20,7 +20,7 @@ _LOOK_EACH = 0.005  # seconds more for each job that has not ended
 _AGAIN = 2.0  # seconds between two tries to reach what is away
 _TRIES = 5  # to have a job forgotten
 _AT_ONCE = 8  # requests at once
-_NODE_LOST = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE")
+_NOT_STARTED = ("SETUP", "START", "UNSCHEDULABLE")  # in the types of Ray's errors that come before the command
 _NOT_FOUND = re.compile(r"(?:sh|bash): .*?(?:exec: )?([^:\s]+): (?:command )?not found")
 
 State = dict[str, Any]
@@ -253,9 +253,9 @@ class JobsApi:
 
 def _failed(job: Any, words: str, log: str) -> State:
     code = getattr(job, "driver_exit_code", None)
-    if getattr(job, "error_type", None) in _NODE_LOST or code is None:
-        lost = getattr(job, "error_type", None) in _NODE_LOST or "node" in words
-        return {"state": LOST if lost else FAILED, "cause": "lost" if lost else "launch", "reason": words[:300]}
+    if code is None:  # its node is gone; or (Ray 2.60, now and then) it ended so soon that Ray itself did not see how
+        launch = any(word in str(getattr(job, "error_type", None)) for word in _NOT_STARTED)
+        return {"state": FAILED if launch else LOST, "cause": "launch" if launch else "lost", "reason": words[:300]}
     last = (log.strip().splitlines() or [""])[-1]
     if code in (126, 127) and (missing := _NOT_FOUND.search(last)):
         return {"state": FAILED, "cause": "launch", "reason": f"command not found: {missing[1]}", "exit_code": code}
