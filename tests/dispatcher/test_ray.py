@@ -250,6 +250,12 @@ class TestJobsApi:
         jobs[5] = replace(jobs[5], cwd=project)
         handles = [engine.submit(each, [])[0] for each in jobs]
         ends = self.case.ends(engine, *handles)
+        for number in (1, 2, 3):  # Ray now and then does not know how one that failed has ended
+            for attempt in range(2, 6):
+                if ends[handles[number]].state == "LOST":
+                    jobs[number].run.output_file.unlink(missing_ok=True)
+                    handles[number], _ = engine.submit(replace(jobs[number], attempt=attempt), [])
+                    ends |= self.case.ends(engine, handles[number])
         found = [(ends[handle].state, ends[handle].exit_code, ends[handle].signal) for handle in handles]
         assert found == [  # of Ray's own telling: driver_exit_code
             ("SUCCEEDED", 0, None),
@@ -265,7 +271,7 @@ class TestJobsApi:
         )
         written = [each.run.output_file.read_text() for each in jobs]
         assert written[0] == "".join(f"<{word}>" for word in odd) + "a  b\n'$x ü"
-        assert written[1] == "out\nerr\n"
+        assert written[1].endswith("out\nerr\n")
         assert written[4:] == ["--- attempt 2 ---\nattempt 2\n", "as it was\n"]
 
     def test_a_job_is_found_again_and_stopped(self, engine, job):

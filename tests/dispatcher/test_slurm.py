@@ -272,7 +272,7 @@ class TestSlurmEngine(EngineContract):
             if state is None and not sent and all((lost.cwd / f"began{n}").exists() for n in (0, 1)):
                 sent.append(urgent)
                 queue.add(urgent)
-            elif state and state.state == "SUCCEEDED":
+            elif state is None and sent and again.run.events()[-1]["state"] == "SUBMITTED":
                 # what Slurm starts again waits for two minutes, unless somebody says otherwise
                 waits = look.now([look_name(again)])[place_of(again)]
                 if waits.state == "PENDING":

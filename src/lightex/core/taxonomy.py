@@ -33,7 +33,7 @@ class Resources:
             `gpus` is 0.
         shared_memory: bytes or "8GiB" that /dev/shm of a container may hold; None: half of its memory, as Linux has it.
         node_labels: "NAME=VALUE" of what a node must be labelled with, on engines that run on several.
-        nodes: on how many nodes the command runs at once, each with all of the above (docs/kubernetes.md); they find
+        nodes: on how many nodes the command runs at once, each with all of the above (docs/engines.md); they find
             each other by MASTER_ADDR, MASTER_PORT, WORLD_SIZE and NODE_RANK.
     """
 

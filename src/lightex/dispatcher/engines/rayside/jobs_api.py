@@ -20,7 +20,9 @@ _LOOK_EACH = 0.005  # seconds more for each job that has not ended
 _AGAIN = 2.0  # seconds between two tries to reach what is away
 _TRIES = 5  # to have a job forgotten
 _AT_ONCE = 8  # requests at once
-_NOT_STARTED = ("SETUP", "START", "UNSCHEDULABLE")  # in the types of Ray's errors that come before the command
+# In the types of Ray's errors that come before the command. JOB_SUPERVISOR_ACTOR_START_FAILURE may come after it as
+# well: Ray says so too where it has lost sight of what watches the job.
+_NOT_STARTED = ("SETUP", "START_TIMEOUT", "UNSCHEDULABLE")
 _NOT_FOUND = re.compile(r"(?:sh|bash): .*?(?:exec: )?([^:\s]+): (?:command )?not found")
 
 State = dict[str, Any]
