@@ -15,7 +15,7 @@ from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Resources
 from lightex.dispatcher import engine as engines
 from lightex.dispatcher.capacity import Capacity
-from lightex.dispatcher.engine import LaunchError
+from lightex.dispatcher.engine import JobState, LaunchError
 from lightex.dispatcher.engines.process import ProcessEngine
 from lightex.dispatcher.gpus import Gpu
 from lightex.dispatcher.job import Job
@@ -316,3 +316,41 @@ def test_it_stops_submitting_once_so_many_have_failed(job):
     jobs = [job("true", number) for number in range(20)]
     ended = Queue(jobs, engine, "refusing", Rules(max_failures=3)).run()
     assert (engine.submitted, ended) == (3, {"FAILED": 3, "CANCELLED": 17})
+
+
+class Requeueing(engines.Engine):
+    """Takes a job back once, as a cluster does that needs its place; tells one state a poll."""
+
+    def __init__(self):
+        self.states = [
+            JobState("RUNNING", process={"host": "a"}),
+            JobState("SUBMITTED", reason="preempted"),
+            JobState("SUBMITTED", reason="preempted"),
+            JobState("RUNNING", process={"host": "b"}),
+            JobState("SUCCEEDED", exit_code=0),
+        ]
+
+    def capacity(self):
+        return None
+
+    def submit(self, job, gpus):
+        return "handle", {}
+
+    def poll(self, handles, wait):
+        return {handle: self.states.pop(0) for handle in handles}
+
+    def close(self):
+        pass
+
+
+def test_a_job_that_its_engine_took_back_waits_again_and_says_why(job):
+    one = job("true", timeout=60)
+    queue = Queue([one], Requeueing(), "cluster")
+    queue.run()
+    events = one.run.events()
+    assert [event["state"] for event in events] == [
+        "QUEUED", "SUBMITTED", "RUNNING", "SUBMITTED", "RUNNING", "SUCCEEDED",
+    ]  # fmt: skip
+    assert events[3]["reason"] == "preempted"
+    assert events[4]["process"] == {"host": "b"}
+    assert {event.get("attempt") for event in events[1:]} == {1}

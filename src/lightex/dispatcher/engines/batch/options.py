@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from lightex.core.errors import ConfigError, did_you_mean
-from lightex.core.units import parse_duration
+from lightex.core.errors import ConfigError
+from lightex.dispatcher.engines import given as given_options
 
 _GIVEN = "engine_options.slurm"
 _SIGNAL = re.compile(r"(?:SIG)?([A-Z][A-Z0-9]*)@(\S+)")
@@ -90,12 +87,12 @@ class Options:
             raise ConfigError(f"{_GIVEN}.signal: '{self.signal}' is no SIGNAL@TIME", 'write it as "USR1@5m"')
         if found[1] in ("TERM", "KILL"):
             raise ConfigError(f"{_GIVEN}.signal: SIG{found[1]} is what Slurm ends it with", 'write it as "USR1@5m"')
-        return found[1], _seconds("signal", found[2])
+        return found[1], given_options.seconds("slurm", "signal", found[2])
 
     @property
     def limit(self) -> float | None:
         """The time limit in seconds."""
-        return None if self.time_limit is None else _seconds("time_limit", self.time_limit)
+        return None if self.time_limit is None else given_options.seconds("slurm", "time_limit", self.time_limit)
 
 
 def read(given: Mapping[str, Any]) -> Options:
@@ -104,19 +101,8 @@ def read(given: Mapping[str, Any]) -> Options:
     Raises:
         ConfigError: there is none of that name, or it has no such value.
     """
-    names = [each.name for each in fields(Options)]
-    for name in given:
-        if name not in names:
-            raise ConfigError(
-                f"{_GIVEN}: there is no '{name}'.{did_you_mean(name, names)}", f"valid: {', '.join(names)}",
-                f'what sbatch alone knows: engine_options={{"slurm": {{"extra": ["--{name.replace("_", "-")}=..."]}}}}',
-            )  # fmt: skip
-    try:
-        options = _adapter().validate_python(dict(given))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{_GIVEN}.{where}: {first['msg'].lower()}", f"given: {first['input']!r}") from error
+    advice = 'what sbatch alone knows: engine_options={"slurm": {"extra": ["--name=value"]}}'
+    options = given_options.read(Options, "slurm", given, advice)
     _ = options.limit, options.warning
     for name in ("tasks", "throttle", "most_open"):
         if (value := getattr(options, name)) is not None and value < 1:
@@ -129,11 +115,6 @@ def read(given: Mapping[str, Any]) -> Options:
     return options
 
 
-@cache
-def _adapter() -> TypeAdapter[Options]:
-    return TypeAdapter(Options)
-
-
 def _check_flag(flag: str) -> None:
     name = flag.partition("=")[0].removeprefix("--")
     if not flag.startswith("--") or "\n" in flag or not name:
@@ -144,10 +125,3 @@ def _check_flag(flag: str) -> None:
         raise ConfigError(f"{_GIVEN}.extra: --{name} has a place of its own: {_GIVEN}.{_TYPED[name]}")
     if name in _RESOURCES:
         raise ConfigError(f"{_GIVEN}.extra: --{name} has a place of its own: resources.{_RESOURCES[name]}")
-
-
-def _seconds(name: str, value: float | str) -> float:
-    try:
-        return parse_duration(value)
-    except ConfigError as error:
-        raise ConfigError(f"{_GIVEN}.{name}: {error.message}", *error.details) from error

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from lightex.core.errors import ConfigError, did_you_mean
-from lightex.core.units import parse_duration
+from lightex.core.errors import ConfigError
+from lightex.dispatcher.engines import given as given_options
 
 _GIVEN = "engine_options.kubernetes"
 
@@ -79,21 +77,10 @@ def read(given: Mapping[str, Any]) -> Options:
     Raises:
         ConfigError: there is none of that name, or it has no such value.
     """
-    names = [each.name for each in fields(Options)]
-    for name in given:
-        if name not in names:
-            raise ConfigError(
-                f"{_GIVEN}: there is no '{name}'.{did_you_mean(name, names)}", f"valid: {', '.join(names)}"
-            )
-    try:
-        options: Options = TypeAdapter(Options).validate_python(dict(given))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{_GIVEN}.{where}: {first['msg'].lower()}", f"given: {first['input']!r}") from error
+    options = given_options.read(Options, "kubernetes", given)
     for name in ("ttl", "deadline"):
         if (value := getattr(options, name)) is not None:
-            _seconds(name, value)
+            given_options.seconds("kubernetes", name, value)
     if options.pull_policy not in (None, "Always", "IfNotPresent", "Never"):
         valid = "Always, IfNotPresent, Never"
         raise ConfigError(f"{_GIVEN}.pull_policy: there is no '{options.pull_policy}'", f"valid: {valid}")
@@ -102,10 +89,3 @@ def read(given: Mapping[str, Any]) -> Options:
     if options.most_open < 1:
         raise ConfigError(f"{_GIVEN}.most_open must be 1 or more, got {options.most_open}")
     return options
-
-
-def _seconds(name: str, value: float | str) -> None:
-    try:
-        parse_duration(value)
-    except ConfigError as error:
-        raise ConfigError(f"{_GIVEN}.{name}: {error.message}", *error.details) from error

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from lightex.core.errors import ConfigError, did_you_mean
+from lightex.core.errors import ConfigError
+from lightex.dispatcher.engines import given as given_options
 
 _GIVEN = "engine_options.ray"
 
@@ -46,18 +45,7 @@ def read(given: Mapping[str, Any]) -> Options:
     Raises:
         ConfigError: there is none of that name, or it has no such value.
     """
-    names = [each.name for each in fields(Options)]
-    for name in given:
-        if name not in names:
-            raise ConfigError(
-                f"{_GIVEN}: there is no '{name}'.{did_you_mean(name, names)}", f"valid: {', '.join(names)}"
-            )
-    try:
-        options: Options = TypeAdapter(Options).validate_python(dict(given))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{_GIVEN}.{where}: {first['msg'].lower()}", f"given: {first['input']!r}") from error
+    options = given_options.read(Options, "ray", given)
     if options.most_open < 1:
         raise ConfigError(f"{_GIVEN}.most_open must be 1 or more, got {options.most_open}")
     for name, amount in options.resources.items():
