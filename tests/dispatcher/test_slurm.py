@@ -262,17 +262,18 @@ class TestSlurmEngine(EngineContract):
 
     def test_what_is_preempted_is_lost_or_started_again_by_slurm(self, engine, job, slurm):
         """A job of the urgent partition needs all nodes."""
-        line = 'touch began$1; n=$(cat starts$1 2>/dev/null); echo $((n + 1)) >starts$1; [ "$n" ] || exec sleep 100'
+        line = 'n=$(cat starts$1 2>/dev/null); echo $((n + 1)) >starts$1; [ "$n" ] || exec sleep 100'
         lost = job(["/bin/sh", "-c", line, "sh", "0"], 0, resources=Resources(cpus=2))
         again = job(["/bin/sh", "-c", line, "sh", "1"], 1, resources=Resources(cpus=2), options={"requeue": True})
         urgent = job("true", 2, options={"partition": "urgent"}, resources=Resources(cpus=2, nodes=2))
         sent = []
 
         def preempt(queue, _job, state):
-            if state is None and not sent and all((lost.cwd / f"began{n}").exists() for n in (0, 1)):
+            states = [each.run.events()[-1]["state"] for each in (lost, again)]
+            if state is None and not sent and states == ["RUNNING"] * 2:
                 sent.append(urgent)
                 queue.add(urgent)
-            elif state is None and sent and again.run.events()[-1]["state"] == "SUBMITTED":
+            elif state is None and states[1] == "SUBMITTED" and sent:
                 # what Slurm starts again waits for two minutes, unless somebody says otherwise
                 waits = look.now([look_name(again)])[place_of(again)]
                 if waits.state == "PENDING":

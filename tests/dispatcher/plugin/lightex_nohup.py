@@ -76,4 +76,4 @@ class NohupEngine(Engine):
 
     def close(self):
         for shell in self._shells:
-            shell.poll()
+            shell.wait()

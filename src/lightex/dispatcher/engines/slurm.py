@@ -72,6 +72,7 @@ class SlurmEngine(Engine):
         self._killed: dict[str, tuple[float, float]] = {}  # when first and when last it was to be killed
         self._most = options.Options().most_open
         self._facts: Facts | None = None
+        self._ask_again = 0.0
         self._known: dict[str, tuple[float, dict[Place, Row]]] = {}  # what `find` has asked, by name, and when
 
     def capacity(self) -> Capacity | None:
@@ -214,15 +215,18 @@ class SlurmEngine(Engine):
 
     def _ask_for_facts(self) -> Facts:
         """The facts; those that hold everywhere, while the controller is away."""
-        if self._facts is None:
+        if self._facts is None and time.monotonic() >= self._ask_again:
             try:
                 self._facts = look.facts()
-            except AwayError:
-                return look.LEAST
-        return self._facts
+            except AwayError:  # each try takes seconds
+                self._ask_again = time.monotonic() + _ANSWER
+        return self._facts or look.LEAST
 
     def _signal(self, this: _Round) -> None:
         """End what is to be ended: what waits here at once, the rest by Slurm."""
+        if not this.stopping:
+            return
+        self._submissions.settle()
         for handle in list(this.stopping):
             if self._submissions.take_back(_place(handle)):
                 del this.stopping[handle]
@@ -244,13 +248,13 @@ class SlurmEngine(Engine):
             run, attempt, place = _parts(handle)
             if place in done.told:
                 found[handle] = done.told[place]
+            elif done.away and time.monotonic() - self._killed.get(handle, (float("inf"), 0.0))[0] > _PATIENCE:
+                found[handle] = JobState(LOST, "lost", f"it was to be killed, and {done.away}")
             elif place in waiting:
                 found[handle] = JobState(SUBMITTED, reason=words)
             elif done.rows is not None and handle in asked:
                 row, said = done.rows.get(place), notes.read(run, attempt, place)
                 found[handle] = outcome.state_of(row, said, run) if row else self._forgotten(handle, said)
-            elif done.away and time.monotonic() - self._killed.get(handle, (float("inf"), 0.0))[0] > _PATIENCE:
-                found[handle] = JobState(LOST, "lost", f"it was to be killed, and {done.away}")
             elif done.away and self._last.get(handle, SUBMITTED) == SUBMITTED:
                 found[handle] = JobState(SUBMITTED, reason=done.away)
         for handle, state in found.items():

@@ -98,8 +98,7 @@ class Submissions:
         """
         failed: dict[Place, JobState] = {}
         try:
-            if self._uncertain:
-                self._see_what_was_taken()
+            self.settle()
             self.words = None
             with self._lock:
                 waiting = [each for each in self._series if each.waiting]
@@ -147,7 +146,14 @@ class Submissions:
         self._uncertain = False
         return None
 
-    def _see_what_was_taken(self) -> None:
+    def settle(self) -> None:
+        """Where the answer to a submission was lost, see what Slurm has taken of it.
+
+        Raises:
+            AwayError: the controller does not answer.
+        """
+        if not self._uncertain:
+            return
         names = [place.rpartition("/")[0] for place in self.waiting]
         known = look.now(sorted(set(names))) if names else {}
         for place in known:

@@ -33,7 +33,7 @@ def as_yaml(objects: Objects, context: str) -> str:
 def dump(objects: Iterable[Mapping[str, Any]]) -> str:
     """Objects as YAML, one document each."""
     writer = YAML()
-    writer.width = 120
+    writer.width = 1 << 30  # lines are not folded: ruamel loses a space where it folds a text with control characters
     writer.indent(mapping=2, sequence=4, offset=2)
     writer.representer.ignore_aliases = lambda *_: True  # labels stand where they are meant
     text = io.StringIO()

@@ -157,9 +157,8 @@ class Cluster:
             num_cpus=0,
             max_restarts=0,
             max_concurrency=100_000,  # each command that runs waits in it for its end
-            scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-                ray.get_runtime_context().get_node_id(), soft=True
-            ),
+            # Where the head is gone all of Ray is; any other node may go, and would take the owner along.
+            scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(_head(ray), soft=True),
         )
         while True:
             self._owner = make.remote(command.run)
@@ -188,3 +187,9 @@ def spool(folder: Path) -> Path:
 def _ray() -> Any:
     """Ray, which is typed in part only."""
     return importlib.import_module("ray")
+
+
+def _head(ray: Any) -> str:
+    """The id of the cluster's head node, which Ray marks by a resource; where none is marked, of our own node."""
+    heads = (node["NodeID"] for node in ray.nodes() if node["Alive"] and "node:__internal_head__" in node["Resources"])
+    return str(next(heads, None) or ray.get_runtime_context().get_node_id())
