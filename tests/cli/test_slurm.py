@@ -102,7 +102,7 @@ def test_why_tells_what_slurm_says_and_where_it_runs(project, lx, started):
     first, second, _ = wait_for(lambda: [run["id"] for run in runs(lx)])
     wait_for(lambda: runs(lx)[0]["status"] == "RUNNING")
     assert "job " in lx("why", first).out
-    wait_for(lambda: "waits in its engine: Resources: it is next" in lx("why", second).out, 30)
+    wait_for(lambda: "waits in its engine: Resources: what it needs is not free yet" in lx("why", second).out, 30)
     keeper.send_signal(signal.SIGINT)
     assert keeper.wait(60) != 0
 

@@ -39,16 +39,10 @@ def refusal(experiment: Experiment[Any]) -> str | None:
 
 def advice(experiment: Experiment[Any]) -> list[str]:
     """What helps where Slurm would not take an experiment."""
-    read, needs = options.read(experiment.engine_options.get("slurm", {})), experiment.resources
-    asked = " ".join(request.of_experiment(experiment).flags)
-    where = f" of {read.partition}" if read.partition else ""
-    steps = [
-        f"asked: sbatch {asked.partition(' --export')[0]}",
-        f"what nodes{where} have: sinfo -o '%P %l %D %c %m %G %f'",
-    ]
-    if needs.memory is None:
-        steps.append("resources.memory is not said: the cluster's default counts")
-    return steps
+    read = options.read(experiment.engine_options.get("slurm", {}))
+    asked = " ".join(request.of_experiment(experiment).flags).partition(" --export")[0]
+    where = f" --partition={read.partition}" if read.partition else ""
+    return [f"asked: sbatch {asked}", f"what there is: sinfo{where} -o '%P %l %D %c %m %G %f'"]
 
 
 def examine(experiments: Sequence[Experiment[Any]]) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ _LOST = {
 # Reasons that many ask about (squeue(1), JOB REASON CODES), in a few words more.
 _MEANING = {
     "Priority": "jobs with a higher priority are before it",
-    "Resources": "it is next, when what it needs is free",
+    "Resources": "what it needs is not free yet",
     "JobArrayTaskLimit": "its array's throttle",
     "JobHeldUser": "it is held: scontrol release",
     "JobHeldAdmin": "an administrator holds it",
