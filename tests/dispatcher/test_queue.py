@@ -15,6 +15,7 @@ from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Resources
 from lightex.dispatcher import engine as engines
 from lightex.dispatcher.capacity import Capacity
+from lightex.dispatcher.death import certify
 from lightex.dispatcher.engine import JobState, LaunchError
 from lightex.dispatcher.engines.process import ProcessEngine
 from lightex.dispatcher.gpus import Gpu
@@ -354,3 +355,9 @@ def test_a_job_that_its_engine_took_back_waits_again_and_says_why(job):
     assert events[3]["reason"] == "preempted"
     assert events[4]["process"] == {"host": "b"}
     assert {event.get("attempt") for event in events[1:]} == {1}
+
+
+def test_what_was_ended_out_of_reach_says_so(job):
+    gone = JobState("LOST", "lost", "it may go on: nobody answers")
+    end = certify(job("true").run, gone, ("cancelled", "Ctrl-C"))
+    assert (end.state, end.cause, end.reason) == ("CANCELLED", "cancelled", "Ctrl-C; it may go on: nobody answers")

@@ -44,7 +44,8 @@ def certify(run: RunDir, seen: JobState, asked: tuple[str, str] | None = None) -
     """
     if asked:
         state = CANCELLED if asked[0] in ("cancelled", "pruned") else FAILED
-        return replace(seen, state=state, cause=asked[0], reason=asked[1])
+        unsure = f"; {seen.reason}" if seen.state == LOST and seen.reason else ""  # it may go on, out of reach
+        return replace(seen, state=state, cause=asked[0], reason=asked[1] + unsure)
     said = _said(run)
     if seen.state == SUCCEEDED and said.get("status") == FAILED:
         return replace(seen, state=FAILED, cause="reported", reason=f"the run failed: {said.get('reason')}")

@@ -249,7 +249,7 @@ class SlurmEngine(Engine):
             if place in done.told:
                 found[handle] = done.told[place]
             elif done.away and time.monotonic() - self._killed.get(handle, (float("inf"), 0.0))[0] > _PATIENCE:
-                found[handle] = JobState(LOST, "lost", f"it was to be killed, and {done.away}")
+                found[handle] = JobState(LOST, "lost", f"it may go on: {done.away}")
             elif place in waiting:
                 found[handle] = JobState(SUBMITTED, reason=words)
             elif done.rows is not None and handle in asked:
