@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from hypothesis import settings
 from lightex.cli import main
 from lightex.core.rundir import RunDir
 from tests.services import docker as services
+from tests.services import running
 from tests.services import s3 as s3_service
 from tests.services import slurm as slurm_service
 
@@ -180,14 +180,8 @@ def _swarm() -> Iterator[services.Swarm]:
     reason = services.lacks("docker", "dockerd", "docker-registry", "ip", "nsenter", "unshare")
     if reason:
         services.skip_or_fail("swarm", reason)
-    folder = Path(tempfile.mkdtemp(prefix="lx-swarm-"))
-    swarm = services.Swarm(folder)
-    try:
-        swarm.up()
+    with running(services.Swarm, "swarm") as swarm:
         yield swarm
-    finally:
-        swarm.down()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -258,14 +252,8 @@ def s3(_s3: str, monkeypatch: pytest.MonkeyPatch) -> s3_service.S3:
 def _slurm() -> Iterator[slurm_service.Slurm]:
     if reason := slurm_service.lacks(*slurm_service.PROGRAMS):
         services.skip_or_fail("slurm", reason)
-    folder = Path(tempfile.mkdtemp(prefix="lx-slurm-"))
-    cluster = slurm_service.Slurm(folder)
-    try:
-        cluster.up()
+    with running(slurm_service.Slurm, "slurm") as cluster:
         yield cluster
-    finally:
-        cluster.down()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What tests of real processes share."""
 
 import contextlib
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,6 +18,13 @@ def supervisors(pid):
             if b"lightex.cli" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))
     return found
+
+
+def kill_supervisor(keeper):
+    """SIGKILL to the one that a keeper stands above; returns when there is another."""
+    (supervisor,) = wait_for(lambda: supervisors(keeper.pid))
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: [pid for pid in supervisors(keeper.pid) if pid != supervisor])
 
 
 def wait_for(condition, seconds=20.0):

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.helpers import LX, supervisors, wait_for
+from tests.helpers import LX, kill_supervisor, wait_for
 from tests.services.docker import BASE
 
 pytestmark = [pytest.mark.docker]
@@ -37,9 +37,7 @@ def test_a_supervisor_that_is_killed_is_replaced_and_nothing_runs_twice(project,
         keeper = subprocess.Popen([*LX, "run", "grid", *THERE], stdout=said, stderr=said, start_new_session=True)
     try:
         wait_for(lambda: len(list(project.glob("runs/demo/*/began"))) == 3, seconds=60)
-        (supervisor,) = wait_for(lambda: supervisors(keeper.pid))
-        os.kill(supervisor, signal.SIGKILL)
-        wait_for(lambda: [pid for pid in supervisors(keeper.pid) if pid != supervisor])
+        kill_supervisor(keeper)
         (project / "go").touch()
         assert keeper.wait(60) == 0, (project / "said").read_text()
     finally:

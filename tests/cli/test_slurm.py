@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.helpers import LX, supervisors, wait_for
+from tests.helpers import LX, kill_supervisor, supervisors, wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
 
@@ -59,9 +59,7 @@ def test_a_supervisor_that_is_killed_is_replaced_and_nothing_runs_twice(project,
     (project / "train.py").write_text(WAITS)
     keeper = started()
     wait_for(lambda: began(project) == 3)
-    (supervisor,) = wait_for(lambda: supervisors(keeper.pid))
-    os.kill(supervisor, signal.SIGKILL)
-    wait_for(lambda: [pid for pid in supervisors(keeper.pid) if pid != supervisor])
+    kill_supervisor(keeper)
     (project / "go").touch()
     assert keeper.wait(60) == 0, (project / "said").read_text()
     assert [path.read_text() for path in project.glob("runs/demo/*/began")] == ["x"] * 3

@@ -29,8 +29,8 @@ def _cluster(tmp_path_factory):
     cluster = service.Cluster()
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (service.TOKEN | {"LX_CACHE": str(cache)}).items():
-            patch.setenv(name, value)
+        patch.setenv("LX_CACHE", str(cache))
+        patch.setenv("RAY_AUTH_TOKEN", service.TOKEN["RAY_AUTH_TOKEN"])
         try:
             cluster.up()
             held = Link(cluster.address)  # its broker stays for all tests, which saves each of them a second
@@ -48,8 +48,7 @@ def cluster(_cluster, monkeypatch):
     found, cache = _cluster
     monkeypatch.setenv("LX_CACHE", str(cache))
     monkeypatch.setenv("RAY_ADDRESS", found.address)
-    for name, value in service.TOKEN.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", service.TOKEN["RAY_AUTH_TOKEN"])
     found.start_second()
     return found
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from itertools import groupby
@@ -21,6 +20,7 @@ from lightex.dispatcher.queue import Queue, Rules
 from lightex.testing import EngineContract
 from tests.helpers import wait_for
 from tests.services import docker as services
+from tests.services import running
 from tests.services import slurm as slurm_service
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
@@ -419,15 +419,11 @@ def _accounted():
     """A cluster that forgets what has ended after seconds, and has an accounting that does not."""
     if reason := slurm_service.lacks(*slurm_service.PROGRAMS, *slurm_service.ACCOUNTING):
         services.skip_or_fail("slurm", reason)
-    folder = Path(tempfile.mkdtemp(prefix="lx-slurm-"))
     before = os.environ.get("SLURM_CONF")
-    cluster = slurm_service.Slurm(folder, 1, accounting=True, min_job_age=2)
     try:
-        cluster.up()
-        yield cluster
+        with running(lambda folder: slurm_service.Slurm(folder, 1, accounting=True, min_job_age=2), "slurm") as cluster:
+            yield cluster
     finally:
-        cluster.down()
-        shutil.rmtree(folder, ignore_errors=True)
         os.environ.pop("SLURM_CONF")
         if before:
             os.environ["SLURM_CONF"] = before

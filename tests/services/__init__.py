@@ -2,13 +2,18 @@
 
 import importlib.util
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -27,6 +32,27 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class _Service(Protocol):
+    def up(self) -> None: ...
+    def down(self) -> None: ...
+
+
+S = TypeVar("S", bound=_Service)
+
+
+@contextmanager
+def running(make: Callable[[Path], S], name: str) -> Iterator[S]:
+    """A service in a folder of its own, for as long as it is needed."""
+    folder = Path(tempfile.mkdtemp(prefix=f"lx-{name}-"))
+    service = make(folder)
+    try:
+        service.up()
+        yield service
+    finally:
+        service.down()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class MlflowServer:

@@ -16,7 +16,7 @@ from tests.helpers import wait_for
 from tests.services import free_port
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
-"""What a client needs in its environment; a Ray that is older takes no token."""
+"""What the nodes have in their environment; a client has the token alone. A Ray that is older takes none."""
 
 
 class Cluster:

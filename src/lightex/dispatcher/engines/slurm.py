@@ -19,7 +19,6 @@ from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError
 from lightex.dispatcher.engines.batch import commands, examine, look, notes, options, outcome, script
 from lightex.dispatcher.engines.batch.commands import AwayError, RefusedError
 from lightex.dispatcher.engines.batch.look import Facts, Place
-from lightex.dispatcher.engines.batch.notes import Notes
 from lightex.dispatcher.engines.batch.outcome import Row
 from lightex.dispatcher.engines.batch.submission import Submissions
 from lightex.dispatcher.job import Job
@@ -245,7 +244,7 @@ class SlurmEngine(Engine):
         waiting, words = self._submissions.waiting, done.away or self._submissions.words
         asked, found = set(done.handles), {}
         for handle in handles:
-            run, attempt, place = _parts(handle)
+            place = _place(handle)
             if place in done.told:
                 found[handle] = done.told[place]
             elif done.away and time.monotonic() - self._killed.get(handle, (float("inf"), 0.0))[0] > _PATIENCE:
@@ -253,8 +252,7 @@ class SlurmEngine(Engine):
             elif place in waiting:
                 found[handle] = JobState(SUBMITTED, reason=words)
             elif done.rows is not None and handle in asked:
-                row, said = done.rows.get(place), notes.read(run, attempt, place)
-                found[handle] = outcome.state_of(row, said, run) if row else self._forgotten(handle, said)
+                found[handle] = self._state(handle, done.rows.get(place))
             elif done.away and self._last.get(handle, SUBMITTED) == SUBMITTED:
                 found[handle] = JobState(SUBMITTED, reason=done.away)
         for handle, state in found.items():
@@ -265,8 +263,14 @@ class SlurmEngine(Engine):
                 self._killed.pop(handle, None)
         return found
 
-    def _forgotten(self, handle: str, said: Notes | None) -> JobState:
-        return outcome.forgotten(said, _parts(handle)[0], waited=self._last.get(handle) == SUBMITTED)
+    def _state(self, handle: str, row: Row | None) -> JobState:
+        run, attempt, place = _parts(handle)
+        if row and (outcome.waits(row) or outcome.runs(row)):  # its notes are read at its end only: a file each
+            return outcome.state_of(row, None, run)
+        said = notes.read(run, attempt, place)
+        if row:
+            return outcome.state_of(row, said, run)
+        return outcome.forgotten(said, run, waited=self._last.get(handle) == SUBMITTED)
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """`scancel`: SIGTERM to the script, which passes it on to the command, or (force) SIGKILL to all of it.

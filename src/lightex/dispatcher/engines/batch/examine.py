@@ -17,7 +17,7 @@ def shapes(experiments: Iterable[Experiment[Any]]) -> Iterable[Experiment[Any]]:
     """Some experiments less those that ask for the same as one before."""
     found: dict[tuple[str, ...], Experiment[Any]] = {}
     for each in experiments:
-        found.setdefault(request.of_experiment(each).flags, each)
+        found.setdefault(request.of_experiment(each).asked, each)
     return found.values()
 
 
@@ -40,7 +40,7 @@ def refusal(experiment: Experiment[Any]) -> str | None:
 def advice(experiment: Experiment[Any]) -> list[str]:
     """What helps where Slurm would not take an experiment."""
     read = options.read(experiment.engine_options.get("slurm", {}))
-    asked = " ".join(request.of_experiment(experiment).flags).partition(" --export")[0]
+    asked = " ".join(request.of_experiment(experiment).asked)
     where = f" --partition={read.partition}" if read.partition else ""
     return [f"asked: sbatch {asked}", f"what there is: sinfo{where} -o '%P %l %D %c %m %G %f'"]
 
@@ -57,7 +57,7 @@ def examine(experiments: Sequence[Experiment[Any]]) -> Iterator[Finding]:
         return
     yield Finding("slurm", True, f"{facts.version}, cluster {facts.cluster}; arrays of up to {facts.array_size - 1}")
     kept = "ends are kept by it" if facts.accounting else "none: ends are known by each run's own notes"
-    yield Finding("accounting", None if not facts.accounting else True, kept)
+    yield Finding("accounting", facts.accounting or None, kept)
     for row in rows:
         name, up, limit, nodes, cpus, memory, gpus = (*row.split("|"), *[""] * 7)[:7]
         has = f"{nodes} nodes of {cpus} CPUs and {memory} MiB" + (f", {gpus}" if gpus not in ("", "(null)") else "")
@@ -67,9 +67,6 @@ def examine(experiments: Sequence[Experiment[Any]]) -> Iterator[Finding]:
             refused = refusal(each)
         except LightexError as error:
             refused = error.message
-        asked = request.of_experiment(each).flags
-        wants = " ".join(flag for flag in asked if not flag.startswith(("--export", "--chdir", "--input", "--output")))
-        if refused:
-            yield Finding(each.name, False, f"Slurm would not take it: {refused} ({wants})")
-        else:
-            yield Finding(each.name, True, f"Slurm would take it: {wants}")
+        wants = " ".join(request.of_experiment(each).asked)
+        words = f"Slurm would not take it: {refused} ({wants})" if refused else f"Slurm would take it: {wants}"
+        yield Finding(each.name, not refused, words)

@@ -93,8 +93,7 @@ def state_of(row: Row, notes: Notes | None, run: RunDir) -> JobState:
         return replace(seen, state=FAILED, cause="timeout", reason=f"timed out: {limit}", exit_code=code, signal=signal)
     if row.state == "OUT_OF_MEMORY":
         words = "out of memory: killed by its memory limit (Slurm: OUT_OF_MEMORY)"
-        code = notes.exit_code if notes else None
-        code, signal = _parted(code)
+        code, signal = _parted(notes.exit_code if notes else None)  # Slurm's own word on it is a number of its own
         return replace(seen, state=FAILED, cause="oom", reason=words, exit_code=code, signal=signal)
     return _failed(seen, row.host, code, signal, notes, run)
 

@@ -14,20 +14,28 @@ from lightex.dispatcher.job import Job
 
 _SPARE = 60.0  # seconds between the timeout of a run, which lx sees to, and the time limit, which ends it without lx
 
+# The environment comes along, as it does to a process; nodes write output to the run's own file.
+_ALWAYS = ("--export=ALL", "--chdir=/", "--input=/dev/null", "--output=/dev/null")
+
 
 @dataclass(frozen=True)
 class Request:
     """Options of `sbatch`, of which jobs that have the same ones make an array.
 
     Attributes:
-        flags: all but those that each job has of its own.
+        asked: what the config wants.
         throttle: how many of an array run at once.
         several: whether the command is run by `srun`, on several nodes or in several tasks.
     """
 
-    flags: tuple[str, ...]
+    asked: tuple[str, ...]
     throttle: int | None
     several: bool
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """All options but those that each job has of its own."""
+        return (*_ALWAYS, *self.asked)
 
 
 def of_job(job: Job) -> Request:
@@ -61,9 +69,9 @@ def _request(resources: Resources, options: Options, timeout: float | None, grac
     flags.append("--requeue" if options.requeue else "--no-requeue")
     if warning := options.warning:
         flags.append(f"--signal=B:{warning[0]}@{math.ceil(warning[1])}")
-    # The environment comes along, as it does to a process; nodes write output to the run's own file.
-    flags += ["--export=ALL", "--chdir=/", "--input=/dev/null", "--output=/dev/null", *options.extra]
-    return Request(tuple(flags), options.throttle, resources.nodes * options.tasks > 1 or options.runtime == "pyxis")
+    return Request(
+        (*flags, *options.extra), options.throttle, resources.nodes * options.tasks > 1 or options.runtime == "pyxis"
+    )
 
 
 def lines(flags: Iterable[str], **own: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from lightex.core.errors import ConfigError
 from lightex.core.rundir import FAILED
 from lightex.dispatcher.engine import JobState
-from lightex.dispatcher.engines.batch import look, request, script
+from lightex.dispatcher.engines.batch import look, notes, request, script
 from lightex.dispatcher.engines.batch.commands import AwayError, RefusedError, ask
 from lightex.dispatcher.engines.batch.look import Place
 from lightex.dispatcher.engines.batch.request import Request
@@ -154,10 +154,12 @@ class Submissions:
         """
         if not self._uncertain:
             return
-        names = [place.rpartition("/")[0] for place in self.waiting]
-        known = look.now(sorted(set(names))) if names else {}
-        for place in known:
-            self.take_back(place)
+        with self._lock:
+            waiting = {f"{each.name}/{number}": job for each in self._series for number, job in each.waiting}
+        known = look.now(sorted({place.rpartition("/")[0] for place in waiting})) if waiting else {}
+        for place, job in waiting.items():
+            if place in known or notes.read(job.run, job.attempt, place):
+                self.take_back(place)
         self._uncertain = False
 
 

@@ -15,10 +15,6 @@ fail() { # the command is not started
     echo "ended $time 127 launch -" >>"$notes"
     exit 127
 }
-for _ in 1 2 3 4 5; do # a file server's client may remember for seconds that a folder was not there
-    if [ -d "$run" ]; then break; fi
-    sleep 1
-done
 if ! [ -d "$run" ]; then exit 66; fi
 now
 echo "begun $time $id $host $SLURM_JOB_NAME/${SLURM_ARRAY_TASK_ID:-0}" >>"$notes"

@@ -17,6 +17,7 @@ from typing import Any
 from lightex.core.liveness import user
 from lightex.core.rundir import ENDED, LOST, SUBMITTED
 from lightex.dispatcher.capacity import this_machine
+from lightex.dispatcher.engines.rayside import token
 from lightex.dispatcher.engines.rayside.place import LOCAL
 
 _NAMESPACE = "lightex"
@@ -46,6 +47,9 @@ class Cluster:
             # Without this Ray listens on all addresses of the machine, whatever it is told of 127.0.0.1.
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
             os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+            token.make()
+        else:
+            token.use_ours()
         os.environ.pop("RAY_ADDRESS", None)
         ray = _ray()
 

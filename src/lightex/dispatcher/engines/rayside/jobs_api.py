@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED
+from lightex.dispatcher.engines.rayside import token
 from lightex.dispatcher.engines.rayside.command import Order
 
 _LOOK = 0.5  # seconds between two looks at all jobs
@@ -52,6 +53,7 @@ class JobsApi:
 
     def open(self) -> None:
         """Connect; whatever goes wrong is an exception of Ray's."""
+        token.use_ours()
         from ray.job_submission import JobSubmissionClient
 
         self._client = JobSubmissionClient(self.place)

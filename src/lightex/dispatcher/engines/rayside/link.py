@@ -93,7 +93,11 @@ class Link:
             self._receive(None)
         answer = self._answers.pop(number)
         if "error" in answer:
-            raise UnreachableError(f"the Ray at {self.place}: {answer['error']}", f"its log: {self.folder / 'log'}")
+            advice = (
+                [] if self.place == LOCAL else ["a cluster that wants a token: RAY_AUTH_TOKEN, or ~/.ray/auth_token"]
+            )
+            words = f"the Ray at {self.place}: {answer['error']}"
+            raise UnreachableError(words, *advice, f"its log: {self.folder / 'log'}")
         return answer["answer"]
 
     def tell(self, do: str, **more: Any) -> int:

@@ -101,10 +101,6 @@ class Owner:
                 return since, {}
         return self._version, {name: job.state for name, job in self._jobs.items() if job.version > since}
 
-    async def knows(self, name: str) -> bool:
-        """Whether there is a job of that name."""
-        return name in self._jobs
-
     async def end(self, names: Iterable[str], force: bool) -> None:
         """Ask jobs to end, or (force) end them."""
         for job in [self._jobs[name] for name in names if name in self._jobs]:
