@@ -9,10 +9,10 @@ from pathlib import Path
 from lightex.core import journal
 from lightex.core.errors import ConfigError, FullDiskError, LightexError
 from lightex.core.journal import number
+from lightex.core.logged import read_logged
 from lightex.core.naming import show
 from lightex.core.root import Root, SweepDir, run_id
 from lightex.core.rundir import CANCELLED, ENDED, SUCCEEDED, RunDir
-from lightex.core.summary import read_logged
 from lightex.core.taxonomy import Experiment
 from lightex.dispatcher.engine import JobState
 from lightex.dispatcher.job import Job

@@ -5,8 +5,9 @@ import os
 
 from lightex.core import journal
 from lightex.core.liveness import process_mark
+from lightex.core.logged import Logged
 from lightex.core.root import Root
-from lightex.core.summary import Logged, latest_metrics, read_all, summarize
+from lightex.core.summary import latest_metrics, read_all, summarize
 
 
 def logged(*records):

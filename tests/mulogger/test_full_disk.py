@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
+from lightex.core.logged import read_logged
 from lightex.core.root import Root
-from lightex.core.summary import read_logged
 
 PROGRAM = """
 import lightex, os, sys

@@ -15,8 +15,9 @@ import pytest
 import lightex
 from lightex.core import journal
 from lightex.core.errors import LightexError
+from lightex.core.logged import read_logged
 from lightex.core.root import Root
-from lightex.core.summary import read_all, read_logged
+from lightex.core.summary import read_all
 
 
 @pytest.fixture

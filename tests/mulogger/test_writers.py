@@ -6,9 +6,10 @@ import sys
 import pytest
 
 import lightex
+from lightex.core.logged import read_logged
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
-from lightex.core.summary import read_logged, status_of
+from lightex.core.summary import status_of
 
 FORKED = """
 import os, lightex

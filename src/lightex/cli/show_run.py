@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from lightex.cli.output import COLOURS, paint, print_json, print_table
+from lightex.core.logged import read_logged
 from lightex.core.naming import show
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
-from lightex.core.summary import Summary, read_logged, summarize
+from lightex.core.summary import Summary, summarize
 from lightex.core.units import format_duration, format_size
 from lightex.mulogger.delivery import Progress, chosen, progress
 

@@ -33,6 +33,10 @@ class StorageError(LightexError):
     """A folder or file that cannot be read or written, or a run directory that is not understood."""
 
 
+class FileMissingError(StorageError):
+    """A file of a run directory that is not there."""
+
+
 class FullDiskError(StorageError):
     """There is no room for what is to be written: it may be waited for."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core import journal, jsonlib
-from lightex.core.errors import NewerFormatError, StorageError
+from lightex.core.errors import FileMissingError, NewerFormatError, StorageError
 from lightex.core.journal import Record, jsonable
 
 FORMAT = 1
@@ -176,6 +176,31 @@ class RunDir:
         """
         return read_object(f"{self.path}/config.json")
 
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What people wrote on it: `note` (text), `tags` (None: taken away), `archived` (bool).
+
+        Raises:
+            StorageError: the file is broken.
+        """
+        try:
+            found = read_object(f"{self.path}/notes.json")
+        except FileMissingError:
+            found = {}
+        tags = found.get("tags")
+        return {
+            "note": str(found.get("note") or ""),
+            "tags": tags if isinstance(tags, dict) else {},
+            "archived": found.get("archived") is True,
+        }
+
+    @notes.setter
+    def notes(self, value: Mapping[str, Any]) -> None:
+        try:
+            write_object(self.path / "notes.json", value)
+        except OSError as error:
+            raise journal.cannot_write(self.path / "notes.json", error) from error
+
     def events(self) -> list[Record]:
         """What the dispatcher did so far, in order."""
         return list(journal.read(f"{self.path}/events.jsonl"))
@@ -240,6 +265,8 @@ def read_object(path: Path | str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:  # noqa: PTH123  Path.open costs twice as much, and 1,000 runs are listed
             value = jsonlib.loads(file.read())
+    except FileNotFoundError as error:
+        raise FileMissingError(f"cannot read {path}: {error.strerror}") from error
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from error
     except jsonlib.JSONDecodeError as error:

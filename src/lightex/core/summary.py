@@ -2,91 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from math import isnan
 from typing import Any
 
 from lightex.core import journal
 from lightex.core.errors import NewerFormatError, StorageError
 from lightex.core.journal import Record
 from lightex.core.liveness import alive
+from lightex.core.logged import Logged, read_logged
 from lightex.core.root import Root
 from lightex.core.rundir import ENDED, LOST, QUEUED, RunDir, short
-
-
-@dataclass
-class Metric:
-    """One metric of a run, summed up.
-
-    `last` is the value of the highest step (of the latest record where steps are equal or missing); `min` and
-    `max` leave NaN out and are None when there was nothing else.
-    """
-
-    last: float
-    step: float | None
-    min: float | None
-    max: float | None
-
-    @classmethod
-    def of(cls, value: float, step: float | None) -> Metric:
-        """A metric of one point."""
-        extreme = None if isnan(value) else value
-        return cls(value, step, extreme, extreme)
-
-    def add(self, value: float, step: float | None) -> None:
-        """Take in a further point."""
-        if step is None or self.step is None or step >= self.step:
-            self.last, self.step = value, step
-        if not isnan(value):
-            self.min = value if self.min is None else min(self.min, value)
-            self.max = value if self.max is None else max(self.max, value)
-
-
-@dataclass
-class Logged:
-    """What a run logged, summed up."""
-
-    params: dict[str, Any] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, Metric] = field(default_factory=dict)
-    artifacts: list[str] = field(default_factory=list)
-    finish: Record | None = None
-    further_writer: bool = False  # whose records come now: only the first one's decide on parameters and status
-    _stale: set[str] = field(default_factory=set)
-
-    def add(self, record: Record) -> None:
-        """Take in one record. What does not have the documented shape is passed over."""
-        if isinstance(metrics := record.get("metrics"), dict):
-            step = record.get("step")
-            self._add_metrics(metrics, step if isinstance(step, (int, float)) else None)
-        elif isinstance(params := record.get("params"), dict):
-            self.params = params | self.params if self.further_writer else self.params | params
-        elif isinstance(tags := record.get("tags"), dict):
-            self.tags.update(tags)
-        elif isinstance(artifact := record.get("artifact") or record.get("media"), dict):
-            self.artifacts.append(str(artifact.get("path")))
-        elif "attempt" in record:
-            self._stale, self.finish = set(self.metrics), None
-        elif isinstance(finish := record.get("finish"), dict) and not self.further_writer:
-            self.finish = finish
-
-    def _add_metrics(self, metrics: Mapping[str, Any], step: float | None) -> None:
-        for name, given in metrics.items():
-            value = journal.number(given)
-            if value is None:
-                continue
-            known = self.metrics.get(name)
-            if name in self._stale and known:
-                # A further attempt goes back: what lies behind its first step is void, as TensorBoard purges it.
-                self._stale.discard(name)
-                if step is None or known.step is None or step <= known.step:
-                    known.step = None
-            if known is None:
-                self.metrics[name] = Metric.of(value, step)
-            else:
-                known.add(value, step)
 
 
 @dataclass
@@ -112,6 +39,11 @@ class Summary:
     exit_code: int | None
     objective: tuple[str, str] | None
     best: dict[str, dict[str, float | None]]
+    engine: str | None = None
+    user: str | None = None
+    host: str | None = None
+    note: str = ""
+    archived: bool = False
 
     @property
     def short_id(self) -> str:
@@ -138,12 +70,20 @@ def summarize(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
     Raises:
         StorageError: the directory is broken, or of a newer format.
     """
-    identity = run.identity
-    events = run.events()
-    logged = read_logged(run)
+    return summary_of(run, run.events(), read_logged(run), supervised)
+
+
+def summary_of(run: RunDir, events: Sequence[Record], logged: Logged, supervised: Callable[[str], bool]) -> Summary:
+    """The same from events and records that are read already.
+
+    Raises:
+        StorageError: the directory is broken, or of a newer format.
+    """
+    identity, notes = run.identity, run.notes
     last: Record = events[-1] if events else {"state": QUEUED}
-    status, reason = _state(last, identity, supervised)
+    status, reason = seen_state(last, identity.get("sweep"), supervised)
     started = next((e.get("time") for e in reversed(events) if e.get("state") == "RUNNING"), None)
+    tags = {**(run.config.get("tags") or {}), **logged.tags, **notes["tags"]}
     return Summary(
         id=run.id,
         sweep=identity.get("sweep"),
@@ -153,7 +93,7 @@ def summarize(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
         dir=str(run.path),
         params=flat_params(run.config) | logged.params,
         metrics={name: metric.last for name, metric in logged.metrics.items()},
-        tags={**(run.config.get("tags") or {}), **logged.tags},
+        tags={name: value for name, value in tags.items() if value is not None},
         varied=identity.get("varied") or {},
         config_name=identity.get("config_name"),
         fingerprint=identity.get("fingerprint"),
@@ -163,7 +103,14 @@ def summarize(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
         ended=last.get("time") if status in ENDED and last.get("state") in ENDED else None,
         exit_code=last.get("exit_code"),
         objective=(run.config["metric"], run.config["mode"]) if run.config.get("metric") else None,
-        best={name: {"min": metric.min, "max": metric.max} for name, metric in logged.metrics.items()},
+        best={
+            name: {"min": metric.min, "max": metric.max, "step": metric.step} for name, metric in logged.metrics.items()
+        },
+        engine=identity.get("engine"),
+        user=identity.get("user"),
+        host=identity.get("host"),
+        note=notes["note"],
+        archived=notes["archived"],
     )
 
 
@@ -177,7 +124,7 @@ def status_of(run: RunDir) -> tuple[str, str | None]:
     if not events:
         raise StorageError(f"{run.path} is gone, or has no events")
     root = Root(run.path.parent.parent)
-    return _state(events[-1], run.identity, lambda sweep: root.sweep(sweep).supervised)
+    return seen_state(events[-1], run.identity.get("sweep"), lambda sweep: root.sweep(sweep).supervised)
 
 
 def read_all(root: Root, runs: Iterable[RunDir]) -> list[Summary]:
@@ -196,37 +143,32 @@ def _read_or_broken(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
     except NewerFormatError:
         raise
     except StorageError as error:
-        return Summary(
-            id=run.id,
-            sweep=None,
-            experiment=run.path.parent.name,
-            status=LOST,
-            reason=f"broken: {error.message}",
-            dir=str(run.path),
-            params={},
-            metrics={},
-            tags={},
-            varied={},
-            config_name=None,
-            fingerprint=None,
-            attempt=0,
-            created=None,
-            started=None,
-            ended=None,
-            exit_code=None,
-            objective=None,
-            best={},
-        )
+        return broken(run, error)
 
 
-def read_logged(run: RunDir) -> Logged:
-    """What the run logged so far, by all its writers."""
-    logged = Logged()
-    for number, path in enumerate(run.records_files()):
-        logged.further_writer = number > 0
-        for record in journal.read(path):
-            logged.add(record)
-    return logged
+def broken(run: RunDir, error: StorageError) -> Summary:
+    """What stands for a run whose directory cannot be read."""
+    return Summary(
+        id=run.id,
+        sweep=None,
+        experiment=run.path.parent.name,
+        status=LOST,
+        reason=f"broken: {error.message}",
+        dir=str(run.path),
+        params={},
+        metrics={},
+        tags={},
+        varied={},
+        config_name=None,
+        fingerprint=None,
+        attempt=0,
+        created=None,
+        started=None,
+        ended=None,
+        exit_code=None,
+        objective=None,
+        best={},
+    )
 
 
 def latest_metrics(run: RunDir, size: int = 4096) -> dict[str, Any]:
@@ -257,12 +199,17 @@ def flat_params(config: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _state(last: Record, identity: Mapping[str, Any], supervised: Callable[[str], bool]) -> tuple[str, str | None]:
-    """The last state that was written down, corrected by what can be seen of the processes."""
+def seen_state(last: Record, sweep: str | None, supervised: Callable[[str], bool]) -> tuple[str, str | None]:
+    """The last state that was written down, corrected by what can be seen of the processes.
+
+    Args:
+        last: the last event.
+        sweep: the id of the run's sweep.
+        supervised: tells of a sweep, by its id, whether its dispatcher lives.
+    """
     state, reason = str(last.get("state")), last.get("reason")
     if state in ENDED:
         return state, reason
-    sweep = identity.get("sweep")
     if sweep and supervised(sweep):
         return state, reason
     if state == QUEUED:

@@ -10,9 +10,10 @@ from typing import Any
 from lightex.core import journal
 from lightex.core.errors import NotFoundError
 from lightex.core.journal import number
+from lightex.core.logged import Logged, read_logged
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
-from lightex.core.summary import Logged, flat_params, read_logged, status_of
+from lightex.core.summary import flat_params, status_of
 from lightex.mulogger.models import load_model
 
 
