@@ -161,8 +161,9 @@ class Cluster:
             num_cpus=0,
             max_restarts=0,
             max_concurrency=100_000,  # each command that runs waits in it for its end
-            # Where the head is gone all of Ray is; any other node may go, and would take the owner along.
-            scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(_head(ray), soft=True),
+            # Where the head is gone all of Ray is; any other node may go, and would take the owner along. A soft
+            # affinity to it is now and then passed over while a node joins.
+            scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(_head(ray), soft=False),
         )
         while True:
             self._owner = make.remote(command.run)

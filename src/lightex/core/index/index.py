@@ -1,0 +1,245 @@
+"""An index over the runs of a root: kept up to date by what files look like, asked in SQL."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+
+from lightex.core.cache import local_folder
+from lightex.core.errors import StorageError
+from lightex.core.index import entry as entries
+from lightex.core.index.database import FIELDS, KINDS, Database, summary
+from lightex.core.index.entry import Entry
+from lightex.core.index.reading import read_many
+from lightex.core.root import Root
+from lightex.core.summary import Summary, seen_state
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many runs are read."""
+
+_ELSEWHERE = "choose another folder with LX_CACHE"
+_CHUNK = 500  # runs that are written in one transaction
+_SHARE = 20.0  # a look at all runs may cost one part in so many of the time
+
+
+@dataclass
+class Known:
+    """What is known of a run without reading it."""
+
+    key: int
+    mark: str
+    sweep: str | None
+    live: bytes | None
+    state: tuple[str, str | None]
+
+
+class Index:
+    """The runs of a root, as a table.
+
+    Several processes may have one open at once; what one reads the others need not. It belongs to the thread that
+    opened it.
+    """
+
+    def __init__(self, root: Root, progress: Progress | None = None) -> None:
+        """Open the index of a root and bring it up to date.
+
+        Args:
+            root: the folder of runs.
+            progress: told how far a long reading has come.
+
+        Raises:
+            StorageError: the cache folder cannot be written.
+        """
+        self.root = root
+        self._folder = os.path.realpath(root.path)
+        name = hashlib.sha256(self._folder.encode()).hexdigest()[:16]
+        try:
+            folder = local_folder() / "index"
+            folder.mkdir(parents=True, exist_ok=True)
+            self.path = folder / f"{name}.sqlite"
+            self._lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(f"no index can be kept in {error.filename}: {error.strerror}", _ELSEWHERE) from error
+        self._database = self._opened()
+        self._looked, self._cost = 0.0, 0.0
+        self.refresh(progress)
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of its files."""
+        self._database.close()
+        os.close(self._lock)
+
+    def _opened(self) -> Database:
+        try:
+            return Database(self.path)
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                f"the index {self.path} cannot be opened: {error}", "choose another folder with LX_CACHE"
+            ) from error
+        except sqlite3.DatabaseError:  # of another version, or broken: it is built again
+            with self._alone(None):
+                for end in ("", "-wal", "-shm"):
+                    with suppress(FileNotFoundError):
+                        os.unlink(f"{self.path}{end}")  # noqa: PTH108
+                return Database(self.path)
+
+    # ------------------------------------------------------------------ keeping up
+
+    def refresh(self, progress: Progress | None = None, whole: bool = True) -> int:
+        """Take in what has changed; returns the version, which grows with each change.
+
+        Args:
+            progress: told how far a long reading has come.
+            whole: look at all runs; False: where that would cost more than a twentieth of the time since it was last
+                done, only at those that are new, have not ended or whose sweep is at work.
+        """
+        began = time.monotonic()
+        whole = whole or began - self._looked > self._cost * _SHARE
+        with self._alone(progress):
+            supervised = cache(lambda sweep: self.root.sweep(sweep).supervised)
+            known, found = self._known(), self._found()
+            removed = [one.key for path, one in known.items() if path not in found]
+            changed = list[tuple[str, bytes | None]]()
+            for path in found:
+                one = known.get(path)
+                if one is None:
+                    changed.append((path, None))
+                elif whole or one.live or (one.sweep and supervised(one.sweep)):
+                    if entries.mark(f"{self._folder}/{path}", one.mark) != one.mark:
+                        changed.append((path, one.live))
+                    elif one.live:
+                        self._look(one, supervised)
+            self._take(changed, removed, supervised, progress)
+        if whole:
+            self._looked, self._cost = time.monotonic(), time.monotonic() - began
+        return self.version
+
+    def _take(
+        self,
+        changed: Sequence[tuple[str, bytes | None]],
+        removed: Sequence[int],
+        supervised: Callable[[str], bool],
+        progress: Progress | None,
+    ) -> None:
+        """Read runs and write them down."""
+        waiting = list[Entry]()
+        for done, each in enumerate(read_many(self._folder, changed, supervised), start=1):
+            waiting.append(each)
+            if len(waiting) == _CHUNK:
+                self._database.write(waiting, removed)
+                waiting, removed = [], ()
+            if progress:
+                progress(done, len(changed))
+        if waiting or removed:
+            self._database.write(waiting, removed)
+
+    def _look(self, one: Known, supervised: Callable[[str], bool]) -> None:
+        """See whether a run that has not changed still lives."""
+        state = seen_state(entries.last_event(one.live or b"{}"), one.sweep, supervised)
+        if state != one.state:
+            self._database.set_state(one.key, *state)
+
+    def _known(self) -> dict[str, Known]:
+        rows = self._database.connection.execute(
+            "SELECT m.path, m.key, m.mark, m.sweep, m.live, r.status, r.reason FROM marks m JOIN runs r USING (key)"
+        )
+        return {
+            path: Known(key, mark, sweep, live, (status, reason))
+            for path, key, mark, sweep, live, status, reason in rows
+        }
+
+    def _found(self) -> dict[str, None]:
+        """EXPERIMENT/RUN_ID of all runs."""
+        cut = len(self._folder) + 1
+        try:
+            names = [entry.path for entry in os.scandir(self._folder) if entry.name[0] != "." and entry.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        found: dict[str, None] = {}
+        for name in names:
+            with os.scandir(name) as inside:
+                for each in inside:
+                    if each.name[0] != "." and each.is_dir():
+                        found[each.path[cut:]] = None
+        return found
+
+    @contextmanager
+    def _alone(self, progress: Progress | None) -> Iterator[None]:
+        """Only one process reads at a time; those that wait tell how far it has come."""
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if progress and (total := len(self._found())):
+                    progress(min(self.count(), total), total)
+                time.sleep(0.05)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    # ------------------------------------------------------------------ asking
+
+    @property
+    def version(self) -> int:
+        """Grows with each change, by whichever process."""
+        (version,) = self._database.connection.execute("SELECT version FROM clock").fetchone()
+        return int(version)
+
+    def names(self) -> dict[str, list[str]]:
+        """The names of parameters, metrics and tags that any run has had, by kind."""
+        rows = self._database.connection.execute("SELECT kind, name FROM names ORDER BY kind, name").fetchall()
+        return {kind: [name for found, name in rows if found == kind] for kind in KINDS}
+
+    def column(self, kind: str, name: str, part: str = "last") -> str:
+        """The column of `runs` for a parameter, metric or tag (`Database.column`)."""
+        return self._database.column(kind, name, part)
+
+    def count(self, where: str = "1", values: Sequence[object] = ()) -> int:
+        """How many runs a condition in SQL holds for."""
+        (count,) = self._database.connection.execute(f"SELECT count(*) FROM runs WHERE {where}", values).fetchone()  # noqa: S608  made by filters, values apart
+        return int(count)
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """What a SELECT over `runs` yields."""
+        return self._database.connection.execute(sql, values).fetchall()
+
+    def select(
+        self, where: str = "1", values: Sequence[object] = (), order: str = "id", limit: int = -1, offset: int = 0
+    ) -> list[Summary]:
+        """The runs that a condition in SQL holds for.
+
+        Args:
+            where: over the columns of `runs`; never anybody's text.
+            values: for its question marks.
+            order: columns to order by.
+            limit: at most so many; -1: all.
+            offset: leave out so many.
+        """
+        columns = ", ".join(f"r.{name}" for name in FIELDS)
+        rows = self._database.connection.execute(
+            f"SELECT r.path, {columns}, d.params, d.metrics, d.tags, d.rest FROM "  # noqa: S608
+            f"(SELECT key, row_number() OVER (ORDER BY {order}) AS place FROM runs WHERE {where} "
+            f"ORDER BY {order} LIMIT ? OFFSET ?) p JOIN runs r USING (key) JOIN details d USING (key) ORDER BY p.place",
+            (*values, limit, offset),
+        )
+        count = len(FIELDS)
+        return [summary(str(self.root.path), row[0], row[1 : count + 1], row[count + 1 :]) for row in rows]
+
+    def since(self, version: int) -> list[Summary]:
+        """The runs that have changed since a version."""
+        return self.select("version > ?", (version,))
