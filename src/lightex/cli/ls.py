@@ -3,50 +3,121 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lightex.cli.output import age, print_json, print_table
+from lightex.cli.selecting import select, where_option
+from lightex.cli.writing import check_suffix, write_table
 from lightex.core.naming import label, short_names, show
 from lightex.core.root import Root
-from lightex.core.rundir import QUEUED, RunDir
-from lightex.core.summary import Summary
-from lightex.core.summary import read_all as read_summaries
+from lightex.core.rundir import QUEUED, STATES, RunDir
+from lightex.core.summary import Summary, read_all
+
+if TYPE_CHECKING:
+    from lightex.qviz.names import Name
 
 _SHOWN = 20
 
 
 @click.command()
 @click.argument("which", nargs=-1, metavar="[RUN|SWEEP]...")
+@where_option
 @click.option(
-    "--status", "-s", "statuses", multiple=True, help="Only runs of this state, e.g. failed; may be repeated."
+    "--status",
+    "-s",
+    "statuses",
+    multiple=True,
+    type=click.Choice(STATES, case_sensitive=False),
+    help="Only runs of this state, e.g. failed; may be repeated.",
 )
 @click.option("--all", "-a", "everything", is_flag=True, help=f"All runs, not only the latest {_SHOWN}.")
+@click.option("--archived", is_flag=True, help="Also those that were put away (lx note --archive).")
 @click.option("--json", "as_json", is_flag=True, help="All runs as a JSON array.")
+@click.option("--csv", "as_csv", is_flag=True, help="As CSV: a column per parameter, metric and tag.")
+@click.option("--output", "-o", metavar="FILE", help="Write that table to a file: .csv, .json, .jsonl or .parquet.")
 @click.pass_obj
 def command(
-    root: str | None, which: tuple[str, ...], statuses: tuple[str, ...], everything: bool, as_json: bool
+    root: str | None,
+    /,
+    which: tuple[str, ...],
+    where: str | None,
+    statuses: tuple[str, ...],
+    everything: bool,
+    archived: bool,
+    as_json: bool,
+    as_csv: bool,
+    output: str | None,
 ) -> None:
-    """List runs, the latest last."""
+    """List runs, the latest last.
+
+    \b
+    lx ls -w 'hp.lr > 0.01 and val.acc > 0.9 order by val.acc desc'
+    lx ls -w 'failed and created > 7d ago'        lx ls -w 'tags.team = "a"' -o runs.parquet
+    """
+    check_suffix(output)
     folder = Root.locate(root)
-    runs = [run for prefix in which for run in folder.find(prefix)] if which else list(folder.runs())
-    wanted = {status.upper() for status in statuses}
-    cut = len(runs) - _SHOWN if not (which or wanted or everything or as_json) else 0
-    found = [one for one in read_summaries(folder, runs[max(0, cut) :]) if not wanted or one.status in wanted]
-    if as_json:
+    named: Sequence[Name] = ()
+    cut = 0
+    if which or where is not None or statuses or everything or as_json or as_csv or output:
+        runs = select(folder, which, _with_states(where, statuses), everything=True)
+        named, found = runs.named, runs[:]
+        total = len(found)
+    else:
+        directories = list(folder.runs())
+        cut, total = max(0, len(directories) - _SHOWN), len(directories)
+        found = read_all(folder, directories[cut:])
+    if not archived and not any(name.name == "archived" for name in named) and not which:
+        found = [one for one in found if not one.archived]
+    if as_csv or output:
+        from lightex.qviz.runs import Runs
+
+        table = Runs(found, named).table()
+        if output:
+            write_table(table, output)
+        else:
+            click.echo(table.to_csv(), nl=False)
+    elif as_json:
         print_json([summary.as_json() | {"loggers": _lags(summary)} for summary in found])
-        return
-    if not found:
-        click.echo(f"no runs in {folder.path}" + (" match" if runs else " yet. Start some with: lx run NAME"))
-        return
+    elif not found:
+        something = which or where or statuses or total
+        click.echo(f"no runs in {folder.path}" + (" match" if something else " yet. Start some with: lx run NAME"))
+    else:
+        _print(folder, found, [name for name in named if name.kind != "field" or name.name not in _TOLD], cut)
+
+
+_TOLD = ("id", "experiment", "status", "created", "archived", "reason")
+
+
+def _with_states(where: str | None, statuses: tuple[str, ...]) -> str | None:
+    """A filter with the states that are asked for before it."""
+    if not statuses:
+        return where
+    states = f"status in ({', '.join(statuses)})"
+    rest = (where or "").strip()
+    return f"{states} {rest}" if rest.lower().startswith(("order ", "limit ")) or not rest else f"{states} and ({rest})"
+
+
+def _print(folder: Root, found: Sequence[Summary], named: Sequence[Name], cut: int) -> None:
     if cut > 0:
         click.echo(f"{cut} earlier runs are not shown (lx ls --all)")
     now = time.time()
     first = {s.sweep: s.id for s in reversed(found) if s.status == QUEUED and not s.reason}
     waits = {run: folder.sweep(str(sweep)).waits_for for sweep, run in first.items()}
-    rows = [[s.short_id, s.experiment, s.status, _when(s, now), _about(s, waits.get(s.id))] for s in found]
-    print_table(["run", "experiment", "state", "when", ""], rows)
+    cells, headings = [list[str]() for _ in found], list[str]()
+    if named:
+        from lightex.qviz.runs import column_names, value_of
+
+        cells = [[show(value_of(one, name)) for name in named] for one in found]
+        headings = column_names(named)
+    rows = [
+        [s.short_id, s.experiment, s.status, _when(s, now), *mine, _about(s, waits.get(s.id))]
+        for s, mine in zip(found, cells, strict=True)
+    ]
+    right = range(4, 4 + len(headings))
+    print_table(["run", "experiment", "state", "when", *headings, ""], rows, right=right)
 
 
 def _when(summary: Summary, now: float) -> str:
@@ -62,11 +133,12 @@ def _about(summary: Summary, waits: str | None) -> str:
         for lag in _lags(summary)
         if lag["behind"] or lag["error"]
     )
+    note = f"  # {' '.join(summary.note.split())}" if summary.note else ""
     if summary.status not in ("SUCCEEDED", "RUNNING") and summary.reason:
-        return f"{label(summary.varied)}  {summary.reason}{lags}".strip()
+        return f"{label(summary.varied)}  {' '.join(summary.reason.split())}{lags}{note}".strip()
     names = short_names(summary.metrics)
     metrics = "  ".join(f"{names[name]} {show(value)}" for name, value in list(summary.metrics.items())[:4])
-    return f"{label(summary.varied)}  {metrics}{lags}".strip()
+    return f"{label(summary.varied)}  {metrics}{lags}{note}".strip()
 
 
 def _lags(summary: Summary) -> list[dict[str, Any]]:

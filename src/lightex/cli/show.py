@@ -52,18 +52,6 @@ def command(
         print_table(["", "source", "value"], [[path, str(origins[path]), show(value)] for path, value in flat.items()])
 
 
-def find_tree(root: str | None, name: str | None, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """The tree of a named config with overrides, or else of the run of that id.
-
-    Raises:
-        NotFoundError: there is neither.
-        ConfigError: the config or an override is not valid.
-    """
-    run, expansion = find(root, name, overrides)
-    tree: dict[str, Any] = run.config if expansion is None else to_tree(expansion.base)
-    return tree
-
-
 def find(root: str | None, name: str | None, overrides: tuple[str, ...]) -> tuple[Any, Expansion | None]:
     """A run (its RunDir, and None), or a named config with overrides (None, and its Expansion).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ FORMAT = 1
 QUEUED, SUBMITTED, RUNNING = "QUEUED", "SUBMITTED", "RUNNING"
 SUCCEEDED, FAILED, CANCELLED, LOST = "SUCCEEDED", "FAILED", "CANCELLED", "LOST"
 ENDED = frozenset({SUCCEEDED, FAILED, CANCELLED, LOST})
+STATES = (QUEUED, SUBMITTED, RUNNING, SUCCEEDED, FAILED, CANCELLED, LOST)
 
 CAUSES = {
     "exit": "an exit code other than 0",
@@ -194,12 +196,48 @@ class RunDir:
             "archived": found.get("archived") is True,
         }
 
-    @notes.setter
-    def notes(self, value: Mapping[str, Any]) -> None:
+    def note(
+        self, text: str | None = None, tags: Mapping[str, str | None] | None = None, archived: bool | None = None
+    ) -> None:
+        """Change what people wrote on it; what is None stays. A tag of None is taken away, also one of its config.
+
+        Raises:
+            StorageError: the file is broken, or cannot be written.
+        """
+        old = self.notes
+        new = {
+            "note": old["note"] if text is None else text,
+            "tags": {**old["tags"], **(tags or {})},
+            "archived": old["archived"] if archived is None else archived,
+        }
         try:
-            write_object(self.path / "notes.json", value)
+            write_object(self.path / "notes.json", new)
         except OSError as error:
             raise journal.cannot_write(self.path / "notes.json", error) from error
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What its program ran in: `python`, `system`, `packages`, ...; empty where it did not say.
+
+        Raises:
+            StorageError: the file is broken.
+        """
+        try:
+            return read_object(f"{self.path}/environment.json")
+        except FileMissingError:
+            return {}
+
+    @environment.setter
+    def environment(self, value: Mapping[str, Any]) -> None:
+        with suppress(OSError):  # a full disk does not keep a training from its start
+            write_object(self.path / "environment.json", value)
+
+    @property
+    def code_file(self) -> Path | None:
+        """The snapshot of the code that its last attempt ran, if there is one."""
+        digest = next((each["code"] for each in reversed(self.events()) if each.get("code")), None)
+        path = self.path / f"code.{digest}.tar.gz"
+        return path if digest and path.is_file() else None
 
     def events(self) -> list[Record]:
         """What the dispatcher did so far, in order."""

@@ -15,6 +15,7 @@ from lightex.core.journal import cut_torn_line, open_for_append
 from lightex.core.liveness import alive, host, process_mark, user
 from lightex.core.root import Root, claim
 from lightex.core.rundir import RUNNING, RunDir
+from lightex.mulogger.environment import environment
 from lightex.mulogger.run import Run, verdict
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def _attach(directory: RunDir, owned: bool, backends: Sequence[Backend], waits: 
     descriptor, writer = _open_writer(directory, 0 if owned else _rank())
     events = directory.events() if owned else []
     attempt = events[-1].get("attempt", 1) if events else int(os.environ.get("LX_ATTEMPT", "1"))
+    if writer == 0:
+        directory.environment = environment()
     connect = writer == 0 and (backends or directory.sinks.is_dir() or configured(directory))
     feed, direct = _connect(directory, owned, backends) if connect else (None, {})
     return Run(directory, descriptor, writer, attempt, owned, _open_writer, feed, direct, waits)

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightex.core.errors import NotFoundError, did_you_mean
 from lightex.core.summary import Summary
+from lightex.qviz.groups import Group, group
 
 # Names by which people mean "less is better", as whole words between separators; all else is "more is better".
 _LESS = re.compile(
@@ -37,6 +38,16 @@ class Comparison:
     by: str | None
     mode: str
     same: dict[str, Any]
+
+    @property
+    def groups(self) -> list[Group]:
+        """Runs that differ by their seed only, taken together, best mean first; empty where there are none."""
+        found = group(self.runs)
+        if len(found) == len(self.runs):
+            return []
+        return sorted(
+            found, key=lambda one: _place(mean.mean if (mean := one.spread(self.by or "")) else None, self.mode)
+        )
 
 
 def compare(runs: Sequence[Summary], by: str | None = None, mode: str | None = None) -> Comparison:
@@ -89,9 +100,21 @@ def _named(given: str, names: Sequence[str]) -> str:
     )
 
 
+def best_of(comparison: Comparison, metric: str) -> float | None:
+    """The best last value of a metric among all runs, by the guess of its name for metrics but the main one."""
+    values = [value for run in comparison.runs if not isnan(value := run.metrics.get(metric, float("nan")))]
+    if len(values) < 2 or min(values) == max(values):
+        return None
+    mode = comparison.mode if metric == comparison.by else guess_mode(metric)
+    return min(values) if mode == "min" else max(values)
+
+
 def _rank(run: Summary, metric: str | None, mode: str) -> tuple[int, float]:
+    return _place(run.metrics.get(metric) if metric else None, mode)
+
+
+def _place(value: float | None, mode: str) -> tuple[int, float]:
     """Best first; NaN and infinite values of the wrong sign last, runs without the metric behind them."""
-    value = run.metrics.get(metric) if metric else None
     if value is None:
         return (2, 0.0)
     if isnan(value):

@@ -17,11 +17,9 @@ from datetime import datetime
 from typing import Any
 
 from lightex.core.errors import ConfigError, LightexError, NotFoundError, did_you_mean
-from lightex.core.rundir import CANCELLED, FAILED, LOST, QUEUED, RUNNING, SUBMITTED, SUCCEEDED
+from lightex.core.rundir import STATES
 from lightex.core.units import parse_duration
 from lightex.qviz.names import Name, Names
-
-STATES = (QUEUED, SUBMITTED, RUNNING, SUCCEEDED, FAILED, CANCELLED, LOST)
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, overload
 
+from lightex.core import jsonlib
 from lightex.core.index import Index
 from lightex.core.root import Root
 from lightex.core.summary import Summary
@@ -70,7 +71,13 @@ class Runs(Sequence[Summary]):
 
 
 def select(
-    index: Index, text: str = "", order: str = "id", limit: int | None = None, offset: int = 0, count: bool = False
+    index: Index,
+    text: str = "",
+    order: str = "id",
+    limit: int | None = None,
+    offset: int = 0,
+    count: bool = False,
+    within: Sequence[str] | None = None,
 ) -> Runs:
     """The runs that a filter selects.
 
@@ -81,6 +88,7 @@ def select(
         limit: at most so many; the filter's own limit holds as well.
         offset: leave out so many.
         count: also count how many there are in all.
+        within: only of the runs with these ids; None: of all.
 
     Raises:
         FilterError: the filter is not understood.
@@ -89,8 +97,12 @@ def select(
     most = min(each for each in (limit, query.limit, 2**62) if each is not None)
     if query.limit is not None:
         most = max(0, min(most, query.limit - offset))
-    found = index.select(query.where, query.values, f"{query.order or order}, id DESC", most, offset)
-    total = index.count(query.where, query.values) if count else None
+    where, values = query.where, query.values
+    if within is not None:
+        where = f"({where}) AND id IN (SELECT value FROM json_each(?))"  # noqa: S608  where is the filter's own SQL
+        values = [*values, jsonlib.dumps(list(within)).decode()]
+    found = index.select(where, values, f"{query.order or order}, id DESC", most, offset)
+    total = index.count(where, values) if count else None
     if total is not None and query.limit is not None:
         total = min(total, query.limit)
     return Runs(found, query.names, total)

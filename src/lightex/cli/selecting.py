@@ -1,0 +1,90 @@
+"""Which runs a command is about: by id, by sweep, by a filter; and the progress of reading many."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lightex.core.root import Root
+from lightex.core.summary import Summary, read_all
+
+if TYPE_CHECKING:
+    from lightex.core.index import Index
+    from lightex.qviz.runs import Runs
+
+_PATIENCE = 0.7  # seconds of silence before progress is told
+_BETWEEN = 0.2  # seconds between two words of it
+
+
+def where_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--where FILTER`."""
+    return click.option(
+        "--where",
+        "-w",
+        metavar="FILTER",
+        help="Only runs for which it holds, e.g. 'hp.lr > 0.01 and status = failed order by val.acc desc limit 10'.",
+    )(command)
+
+
+def select(root: Root, which: Sequence[str], where: str | None, everything: bool = False) -> Runs:
+    """The runs that ids, sweeps and a filter select.
+
+    Args:
+        root: the folder of runs.
+        which: prefixes of ids, or sweeps.
+        where: a filter; with ids it holds of these.
+        everything: where neither is given: all runs; else those of the latest sweep.
+
+    Raises:
+        NotFoundError: there are none of that name.
+        FilterError: the filter is not understood.
+    """
+    from lightex.qviz.runs import Runs, select
+
+    chosen = list(dict.fromkeys(run.id for prefix in which for run in root.find(prefix)))
+    if where is None and not everything:
+        runs = [run for prefix in which for run in root.find(prefix)] or root.latest()
+        return Runs(read_all(root, {run.id: run for run in runs}.values()))
+    with opened(root) as index:
+        return select(index, where or "", within=chosen or None)
+
+
+@contextmanager
+def opened(root: Root) -> Iterator[Index]:
+    """The index of a root, up to date; a long reading is told on standard error."""
+    from lightex.core.index import Index
+
+    with reading() as progress, Index(root, progress) as index:
+        yield index
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[int, int], None]]:
+    """Tells how far a reading of many runs has come, if it takes long."""
+    told, began = [0.0], time.monotonic()
+    to_terminal = sys.stderr.isatty()
+
+    def tell(done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - began < _PATIENCE or now - told[0] < (_BETWEEN if to_terminal else 10.0):
+            return
+        told[0] = now
+        left = (now - began) / max(done, 1) * (total - done)
+        words = f"reading runs for the index, once: {done:,} of {total:,}, {left:.0f} s left"
+        click.echo(f"\r{words}\x1b[K" if to_terminal else words, err=True, nl=not to_terminal)
+
+    try:
+        yield tell
+    finally:
+        if told[0] and to_terminal:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def metrics_of(runs: Sequence[Summary]) -> list[str]:
+    """The names of the metrics of some runs, in the order in which they appear."""
+    return list(dict.fromkeys(name for run in runs for name in run.metrics))

@@ -1,0 +1,59 @@
+"""Tables on their way out: to a file of a format, or to the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lightex.cli.output import print_table
+from lightex.core.errors import LightexError
+from lightex.core.naming import show
+
+if TYPE_CHECKING:
+    from lightex.qviz.table import Table
+
+SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
+
+
+def check_suffix(path: str | None) -> None:
+    """Refuse a file of no known format before any work is done.
+
+    Raises:
+        LightexError: its name ends otherwise.
+    """
+    if path and Path(path).suffix.lower() not in SUFFIXES:
+        raise LightexError(f"cannot tell the format of {path}", f"end its name in {', '.join(SUFFIXES)}")
+
+
+def write_table(table: Table, path: str) -> None:
+    """Write a table in the format that the file's name ends in.
+
+    Raises:
+        LightexError: it cannot be written, or a package is missing.
+    """
+    file = Path(path)
+    staged = file.with_name(f".{file.name}.part")
+    texts = {".csv": table.to_csv, ".json": table.to_json, ".jsonl": table.to_jsonl}
+    try:
+        if file.suffix.lower() == ".parquet":
+            table.to_parquet(staged)
+        else:
+            staged.write_text(texts[file.suffix.lower()](), encoding="utf-8", newline="")
+        staged.replace(file)
+    except OSError as error:
+        raise LightexError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        staged.unlink(missing_ok=True)
+    click.echo(f"{len(table)} row{'s' * (len(table) != 1)} in {path}", err=True)
+
+
+def print_rows(table: Table) -> None:
+    """Print a table for people."""
+    numbers = [
+        place
+        for place, name in enumerate(table.columns)
+        if any(isinstance(value, (int, float)) for value in table.column(name))
+    ]
+    print_table(table.columns, [[show(value) for value in row] for row in table.rows], right=numbers)
