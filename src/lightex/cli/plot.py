@@ -1,0 +1,114 @@
+"""`lx plot`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from lightex.cli.output import colourful, print_json, terminal_width
+from lightex.cli.selecting import metrics_of, select, where_option
+from lightex.core.errors import LightexError, NotFoundError, did_you_mean
+from lightex.core.root import Root
+from lightex.core.summary import Summary
+from lightex.qviz.curves import AXES, Curve, curves
+from lightex.qviz.plots import FILES, MOST, to_file, to_text
+
+
+@click.command()
+@click.argument("metric")
+@click.argument("which", nargs=-1, metavar="[RUN|SWEEP]...")
+@where_option
+@click.option(
+    "-x", "axis", type=click.Choice(AXES), default="step", help="What to draw it against: step, time of the run, clock."
+)
+@click.option("--log", is_flag=True, help="A logarithmic y axis.")
+@click.option("--smooth", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="0 (none) to 0.99, by EMA.")
+@click.option("--output", "-o", metavar="FILE", help="Write a .png, .svg, .pdf or (self-contained) .html file.")
+@click.option("--json", "as_json", is_flag=True, help="The points, as a JSON object per run.")
+@click.pass_obj
+def command(
+    root: str | None,
+    /,
+    metric: str,
+    which: tuple[str, ...],
+    where: str | None,
+    axis: str,
+    log: bool,
+    smooth: float,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Draw a metric of runs (default: those of the latest sweep), a curve each.
+
+    \b
+    lx plot loss                      lx plot loss 3f9a -o loss.png
+    lx plot val.acc -w 'order by val.acc desc limit 5' --smooth 0.6
+    """
+    suffix = Path(output).suffix.lower() if output else ""
+    if output and suffix not in (*FILES, ".html"):
+        raise LightexError(f"cannot tell the format of {output}", f"end its name in {', '.join(FILES)} or .html")
+    runs = select(Root.locate(root), which, where)[:]
+    if not runs:
+        click.echo("no runs match")
+        return
+    name = _metric(metric, runs)
+    if suffix == ".html":
+        _write_page(Path(str(output)), runs, name)
+        return
+    found = [curve for curve in curves(runs, name, axis, smooth) if curve.x]
+    if as_json:
+        print_json([vars(curve) for curve in found])
+    elif not found:
+        raise LightexError(f"'{name}' has no finite value in these runs")
+    elif output:
+        _write(Path(output), found, name, axis, log)
+    else:
+        _draw(found, name, axis, log)
+
+
+def _metric(given: str, runs: Sequence[Summary]) -> str:
+    names = metrics_of(runs)
+    found = [given] if given in names else [name for name in names if given in name]
+    if len(found) == 1:
+        return found[0]
+    hint = did_you_mean(given, names) if not found else ""
+    said = f"'{given}' may be {', '.join(found)}" if found else f"no metric '{given}' in these runs.{hint}"
+    raise NotFoundError(said, f"there are: {', '.join(names) or 'none'}")
+
+
+def _draw(found: Sequence[Curve], metric: str, axis: str, log: bool) -> None:
+    width = terminal_width()
+    height = max(8, min(24, shutil.get_terminal_size((80, 24)).lines - len(found[:MOST]) - 8))
+    if not sys.stdout.isatty():
+        height = 18
+    click.echo(to_text(found[:MOST], metric, axis, log, width, height, colourful()), color=True)
+    if len(found) > MOST:
+        click.echo(f"{len(found) - MOST} more runs are not drawn: name some, or --where; -o FILE draws them all")
+    if left_out := sum(curve.left_out for curve in found):
+        click.echo(f"{left_out} points are not finite")
+
+
+def _write(path: Path, found: Sequence[Curve], metric: str, axis: str, log: bool) -> None:
+    staged = path.with_name(f".part.{path.name}")
+    try:
+        to_file(staged, found, metric, axis, log)
+        staged.replace(path)
+    except OSError as error:
+        raise LightexError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        staged.unlink(missing_ok=True)
+    click.echo(f"{len(found)} curve{'s' * (len(found) != 1)} of {metric} in {path}", err=True)
+
+
+def _write_page(path: Path, runs: Sequence[Summary], metric: str) -> None:
+    from lightex.web.export import chart_page
+
+    try:
+        path.write_text(chart_page(runs, [metric]), encoding="utf-8")
+    except OSError as error:
+        raise LightexError(f"cannot write {path}: {error.strerror}") from error
+    click.echo(f"{metric} of {len(runs)} run{'s' * (len(runs) != 1)} in {path}", err=True)

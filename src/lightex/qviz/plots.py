@@ -1,0 +1,101 @@
+"""Curves drawn as text for a terminal, by plotille, or as PNG, SVG and PDF files, by matplotlib."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightex.core.errors import LightexError
+from lightex.core.units import format_duration
+from lightex.qviz.curves import Curve
+
+FILES = (".png", ".svg", ".pdf")
+"""Endings of files that `to_file` writes."""
+
+MOST = 20
+"""Curves that a terminal shows: more are a block."""
+
+# Okabe and Ito's colours that colour-blind people tell apart (https://jfly.uni-koeln.de/color/), without black.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
+_TERMINAL = (33, 214, 36, 166, 176, 117, 227)  # the same, of the terminal's 256
+_MARKERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def to_text(curves: Sequence[Curve], metric: str, axis: str, log: bool, width: int, height: int, colour: bool) -> str:
+    """A drawing in braille dots, with a legend.
+
+    Args:
+        curves: at least one with a point.
+        metric: its name.
+        axis: "step", "time" or "wall".
+        log: whether y is logarithmic; points that are not positive are left out.
+        width: columns in all.
+        height: lines of the drawing.
+        colour: whether curves are told apart by colour; else by letters.
+
+    Raises:
+        LightexError: plotille is missing.
+    """
+    try:
+        import plotille
+    except ModuleNotFoundError:
+        raise LightexError("drawing in the terminal needs plotille", "pip install 'lightex[plot]'") from None
+
+    figure = plotille.Figure()
+    figure.width, figure.height = max(20, width - 16), height
+    figure.color_mode, figure.with_colors = "byte", colour
+    figure.x_label, figure.y_label = axis, metric
+    for kind in (float, int):
+        figure.register_label_formatter(kind, _tick)
+    for number, curve in enumerate(curves):
+        points = [(x, math.log10(y) if log else y) for x, y in zip(curve.x, curve.y, strict=True) if not log or y > 0]
+        if not points:
+            continue
+        xs, ys = zip(*points, strict=True)
+        letter = None if colour or len(curves) == 1 else _MARKERS[number % len(_MARKERS)]
+        figure.plot(xs, ys, lc=_TERMINAL[number % len(_TERMINAL)] if colour else None, label=curve.label, marker=letter)
+    if axis == "wall":
+        figure.x_label = "wall (UTC seconds)"
+    if log:
+        figure.y_label = f"log10 {metric}"
+    drawn: str = figure.show(legend=True)
+    return "\n".join(line.rstrip() for line in drawn.splitlines())
+
+
+def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:  # noqa: ARG001  plotille's signature
+    text = f"{value:.4g}" if abs(value) > 1e-9 else "0"
+    return text.ljust(chars) if left else text.rjust(chars)
+
+
+def to_file(path: Path, curves: Sequence[Curve], metric: str, axis: str, log: bool) -> None:
+    """Write a PNG, an SVG or a PDF.
+
+    Raises:
+        LightexError: matplotlib is missing.
+        OSError: the file cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        raise LightexError("drawing to a file needs matplotlib", "pip install 'lightex[plot]'") from None
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: Any = figure.add_subplot()
+    for number, curve in enumerate(curves):
+        style = ("-", "--", ":", "-.")[number // len(_COLOURS) % 4]
+        name = curve.label.replace("$", r"\$")  # no mathematics in names
+        axes.plot(curve.x, curve.y, label=name, color=_COLOURS[number % len(_COLOURS)], linestyle=style, linewidth=1.5)
+    axes.set(xlabel=axis, ylabel=metric.replace("$", r"\$"), yscale="log" if log else "linear")
+    axes.grid(alpha=0.3)
+    if axis == "time":
+        axes.xaxis.set_major_formatter(lambda value, _: format_duration(value))
+    elif axis == "wall":
+        axes.xaxis.set_major_formatter(lambda value, _: time.strftime("%m-%d %H:%M", time.localtime(value)))
+    if len(curves) <= MOST:
+        axes.legend(fontsize="small")
+    figure.savefig(path, format=path.suffix[1:].lower(), dpi=150)
