@@ -1,0 +1,124 @@
+"""Curves for the browser: thinned to what a screen can show, every minimum and maximum kept."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lightex.core.errors import ConfigError
+from lightex.core.rundir import RunDir
+from lightex.core.summary import Summary
+from lightex.qviz.curves import AXES, axis_of
+from lightex.qviz.pages.asking import Json, number, some_runs, whole
+from lightex.qviz.series import Histories, Series
+
+_POINTS = 500  # a curve, unless asked otherwise
+_ODD_SHOWN = 100  # points that are not finite, of a curve
+_KEPT = 128 << 20  # bytes of histories that are kept in memory
+
+
+class Cache:
+    """The histories that were asked for last, read on as runs go on."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Histories] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, folder: str, metric: str) -> Series:
+        """One metric of a run, up to date; empty where the run is gone."""
+        with self._lock:
+            found = self._kept.pop(folder, None) or Histories(RunDir(folder))
+            try:
+                found.update()
+            except OSError:
+                return Series()
+            self._kept[folder] = found
+            while len(self._kept) > 1 and sum(each.size for each in self._kept.values()) > _KEPT:
+                self._kept.popitem(last=False)
+            return found.get(metric)
+
+
+_CACHE = Cache()
+
+
+async def series(request: Request) -> Response:
+    """`series` of the runs `run=` for `metric=`: id, x, y, odd (points that are not finite), n (how many there are).
+
+    `x` is step, time or wall; `points` (default 500) bounds a curve; `from` and `to` bound x.
+    """
+    asked = request.query_params
+    metric, axis = asked.get("metric", ""), asked.get("x") or "step"
+    if axis not in AXES:
+        raise ConfigError(f"x must be one of {', '.join(AXES)}, got '{axis}'")
+    points = whole(request, "points", _POINTS, 10, 20_000)
+    low, high = number(request, "from"), number(request, "to")
+    runs = await some_runs(request, asked.getlist("run"))
+    found = await asyncio.to_thread(_curves, runs, metric, axis, points, low, high)
+    return Json({"metric": metric, "x": axis, "series": found})
+
+
+def _curves(
+    runs: Sequence[Summary], metric: str, axis: str, points: int, low: float | None, high: float | None
+) -> list[dict[str, Any]]:
+    found = []
+    for run in runs:
+        if metric in run.metrics:
+            history = _CACHE.get(run.dir, metric)
+            found.append({"id": run.id, **curve(history, axis, points, low, high)})
+    return found
+
+
+def curve(history: Series, axis: str, points: int, low: float | None, high: float | None) -> dict[str, Any]:
+    """One curve as JSON.
+
+    Args:
+        history: the metric.
+        axis: one of AXES.
+        points: at most so many.
+        low: of x; None: from its beginning.
+        high: of x; None: to its end.
+    """
+    import numpy as np
+
+    x, y = np.asarray(axis_of(history, axis)), np.asarray(history.value)
+    kept = np.isfinite(x)
+    if low is not None:
+        kept &= x >= low
+    if high is not None:
+        kept &= x <= high
+    x, y = x[kept], y[kept]
+    finite = np.isfinite(y)
+    odd = [
+        {"x": float(at), "kind": "nan" if value != value else "+inf" if value > 0 else "-inf"}  # noqa: PLR0124
+        for at, value in list(zip(x[~finite], y[~finite], strict=True))[:_ODD_SHOWN]
+        if isfinite(at)
+    ]
+    x, y = x[finite], y[finite]
+    total = len(x)
+    places = thin(y, points)
+    return {"x": x[places], "y": y[places], "odd": odd, "n": total}
+
+
+def thin(values: Any, points: int) -> Any:
+    """Which points of a curve to draw: of each of `points / 2` stretches the least and the greatest.
+
+    Args:
+        values: array of shape (n,), finite.
+        points: at most so many.
+    """
+    import numpy as np
+
+    if len(values) <= points:
+        return slice(None)
+    from tsdownsample import MinMaxDownsampler
+
+    places = MinMaxDownsampler().downsample(  # type: ignore[no-untyped-call]
+        values, n_out=points - points % 2 - 2)
+    return np.unique(np.concatenate(([0], places, [len(values) - 1])))

@@ -1,0 +1,59 @@
+"""Some runs side by side: what differs, best first, curves laid over each other, parameters against a metric."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lightex.core.errors import ConfigError
+from lightex.core.rundir import RunDir
+from lightex.qviz.compare import best_of, compare
+from lightex.qviz.differences import differences
+from lightex.qviz.importance import importance
+from lightex.qviz.pages.asking import Json, ask, some_runs
+from lightex.qviz.pages.view import differing
+from lightex.qviz.runs import select
+
+_MOST = 100
+
+
+async def page(request: Request) -> Response:
+    """The page for the runs `run=`, or of those that `q=` selects; `by` is the metric, `mode` min or max."""
+    asked = request.query_params
+    runs = await some_runs(request, asked.getlist("run"))
+    if query := asked.get("q"):
+        runs = list(await ask(request, lambda index: select(index, query, "id DESC", limit=_MOST)))
+    mode = asked.get("mode") or None
+    if mode not in (None, "min", "max"):
+        raise ConfigError(f"mode must be min or max, got '{mode}'")
+    result = compare(runs, asked.get("by") or None, mode)
+    rest = await asyncio.to_thread(differences, [RunDir(run.dir) for run in result.runs])
+    response: Response = request.app.state.render(
+        request,
+        "compare.html",
+        result=result,
+        rest=rest,
+        groups=result.groups,
+        best={name: best_of(result, name) for name in result.metrics},
+        active="compare",
+        by=result.by,
+    )
+    return response
+
+
+async def points(request: Request) -> Response:
+    """Parameters and metrics of runs, for scatter plots and parallel coordinates: `params`, `metrics`, `runs`."""
+    runs = await some_runs(request, request.query_params.getlist("run"))
+    names = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    rows = [{"id": run.id, "label": run.short_id, "params": run.params, "metrics": run.metrics} for run in runs]
+    return Json({"params": differing(runs), "metrics": names, "runs": rows})
+
+
+async def shares(request: Request) -> Response:
+    """`shares`: how much of the variance of the metric `by=` each parameter explains."""
+    runs = await some_runs(request, request.query_params.getlist("run"))
+    by = request.query_params.get("by", "")
+    found = await asyncio.to_thread(importance, runs, by, differing(runs))
+    return Json({"by": by, "shares": [{"name": name, "value": value} for name, value in found.items()]})

@@ -1,0 +1,46 @@
+"""A view as a file: CSV of all its rows, or one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lightex.core.index import Index
+from lightex.core.summary import Summary
+from lightex.qviz.names import Names
+from lightex.qviz.pages.asking import ask, some_runs
+from lightex.qviz.pages.view import make_view
+from lightex.qviz.runs import Runs, select
+from lightex.qviz.table import Table
+
+_MOST = 100_000
+
+
+async def csv(request: Request) -> Response:
+    """All runs of a view, its columns (`col=`) or all."""
+    asked = request.query_params
+
+    def table(index: Index) -> Table:
+        view = make_view(index, asked)
+        runs = select(index, view.q, "id DESC", _MOST)
+        kept = Runs([run for run in runs if view.archived or not run.archived], runs.named)
+        chosen = [Names(index).find(each) for each in view.cols]
+        return kept.table(
+            [*(Names(index).find(each) for each in ("id", "experiment", "status")), *chosen] if chosen else None
+        )
+
+    text = (await ask(request, table)).to_csv()
+    headers = {"content-disposition": 'attachment; filename="runs.csv"'}
+    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def html(request: Request) -> Response:
+    """The chosen runs (`run=`), or those of the view, with the curves of the chosen metrics (`metric=`)."""
+    asked = request.query_params
+    runs: list[Summary] = await some_runs(request, asked.getlist("run"))
+    if not runs:
+        runs = (await ask(request, lambda index: make_view(index, asked))).runs
+    metrics = asked.getlist("metric") or list(dict.fromkeys(name for run in runs for name in run.metrics))
+    page = request.app.state.chart_page(runs, metrics)
+    headers = {"content-disposition": 'attachment; filename="runs.html"'}
+    return Response(page, media_type="text/html; charset=utf-8", headers=headers)

@@ -1,0 +1,215 @@
+"""The table of runs as the address asks for it: filtered, sorted, paged, grouped, with chosen columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isfinite, sqrt
+from typing import Any
+
+from starlette.datastructures import QueryParams
+
+from lightex.core.index import Index
+from lightex.core.summary import Summary
+from lightex.qviz.compare import guess_mode
+from lightex.qviz.filters import Query, order_by, parse
+from lightex.qviz.names import Name, Names
+from lightex.qviz.runs import column_names, value_of
+
+SIZES = (25, 50, 100, 250)
+_PARAMS_SHOWN, _METRICS_SHOWN = 6, 5
+_GROUPS_SHOWN = 250
+_ALWAYS = ("id", "experiment", "status", "created", "duration")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        name: what it holds.
+        heading: what it is called here.
+        sorted: "ascending", "descending" or None.
+        best: the best value on the page, of metrics.
+    """
+
+    name: Name
+    heading: str
+    sorted: str | None = None
+    best: float | None = None
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """Runs that have the same value of something.
+
+    Attributes:
+        value: the value.
+        count: how many.
+        filter: selects them.
+        cells: per metric column mean, standard deviation (None of a single one) and how many are finite.
+    """
+
+    value: Any
+    count: int
+    filter: str
+    cells: dict[str, tuple[float, float | None, int]]
+
+
+@dataclass
+class View:
+    """What the page shows."""
+
+    q: str
+    sort: str
+    page: int
+    size: int
+    group: str
+    cols: list[str]
+    archived: bool
+    runs: list[Summary] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
+    groups: list[GroupRow] = field(default_factory=list)
+    total: int = 0
+    all: int = 0
+    by: Name | None = None
+    error: Any = None
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are."""
+        return max(1, -(-self.total // self.size))
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics of the runs that are shown."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.metrics))
+
+
+def make_view(index: Index, given: QueryParams) -> View:
+    """Fill a view from the parts of an address.
+
+    Args:
+        index: of the root.
+        given: q (a filter), sort (NAME or -NAME), page, size, group (NAME), col (NAME, several times), archived ("1").
+
+    Raises:
+        FilterError: the filter is not understood.
+        NotFoundError: a column has no such name.
+    """
+    view = View(
+        q=given.get("q", "").strip(),
+        sort=given.get("sort", ""),
+        page=_whole(given.get("page"), 1),
+        size=_whole(given.get("size"), 50, SIZES[-1]),
+        group=given.get("group", ""),
+        cols=[each for each in given.getlist("col") if each],
+        archived=given.get("archived") == "1",
+    )
+    names = Names(index)
+    query = parse(view.q, names)
+    where = query.where
+    if not view.archived and not any(name.name == "archived" for name in query.names):
+        where = f"({where}) AND NOT archived"
+    view.all = index.count()
+    view.total = index.count(where, query.values)
+    view.page = min(view.page, view.pages)
+    order = _order(view.sort, names) or query.order or "id DESC"
+    if query.limit is not None:
+        view.total = min(view.total, query.limit)
+    offset = (view.page - 1) * view.size
+    view.runs = index.select(where, query.values, f"{order}, id DESC", min(view.size, view.total - offset), offset)
+    view.columns = _columns(view, names, query)
+    if view.group:
+        view.by = names.find(view.group)
+        view.groups = _groups(index, view, names, where, query)
+    return view
+
+
+def _whole(text: str | None, default: int, most: int = 10**9) -> int:
+    return min(max(1, int(text)), most) if text and text.isdecimal() and len(text) < 10 else default
+
+
+def _order(sort: str, names: Names) -> str:
+    if not sort:
+        return ""
+    down = sort.startswith("-")
+    return order_by(names.column(names.find(sort.removeprefix("-"))), down)
+
+
+def _columns(view: View, names: Names, query: Query) -> list[Column]:
+    if view.cols:
+        chosen = [names.find(each) for each in view.cols]
+    else:
+        chosen = [name for name in query.names if name.kind != "field" or name.name not in _ALWAYS]
+        chosen += [Name("params", each) for each in differing(view.runs)[:_PARAMS_SHOWN]]
+        chosen += [Name("metrics", each) for each in _main_first(view.runs)[:_METRICS_SHOWN]]
+    chosen = list(dict.fromkeys(chosen))
+    way = "descending" if view.sort.startswith("-") else "ascending"
+    sorted_by = names.find(view.sort.removeprefix("-")) if view.sort else None
+    return [
+        Column(name, heading, way if name == sorted_by else None, _best(view.runs, name))
+        for name, heading in zip(chosen, column_names(chosen), strict=True)
+    ]
+
+
+def differing(runs: Sequence[Summary]) -> list[str]:
+    """The parameters that are not the same for all runs; of a single run all."""
+    params = list(dict.fromkeys(name for run in runs for name in run.params))
+    if len(runs) < 2:
+        return params
+    return [name for name in params if len({repr(run.params.get(name)) for run in runs}) > 1]
+
+
+def _main_first(runs: Sequence[Summary]) -> list[str]:
+    found = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    wanted = {run.objective[0] for run in runs if run.objective}
+    return sorted(found, key=lambda name: name not in wanted)
+
+
+def _best(runs: Sequence[Summary], name: Name) -> float | None:
+    """The best value of a metric, where runs differ in it; by the config's word on it, else by its name."""
+    if name.kind != "metrics" or name.part == "step":
+        return None
+    values = [value for run in runs if isinstance(value := value_of(run, name), (int, float)) and isfinite(value)]
+    if len(values) < 2 or min(values) == max(values):
+        return None
+    objective = next((run.objective for run in runs if run.objective and run.objective[0] == name.name), None)
+    mode = objective[1] if objective else guess_mode(name.name)
+    return min(values) if mode == "min" else max(values)
+
+
+def _groups(index: Index, view: View, names: Names, where: str, query: Query) -> list[GroupRow]:
+    """Runs by the value of one name, the largest groups first; metrics by mean, deviation and number."""
+    by = view.by or names.find(view.group)
+    column = names.column(by)
+    metrics = [each for each in view.columns if each.name.kind == "metrics"]
+    sums = ""
+    for each in metrics:
+        cell = names.column(each.name)
+        plain = f"CASE WHEN typeof({cell}) = 'text' OR abs({cell}) > 1e300 THEN NULL ELSE {cell} END"
+        sums += f", count({plain}), avg({plain}), avg(({plain}) * ({plain}))"
+    rows = index.rows(
+        f"SELECT {column}, count(*){sums} FROM runs WHERE {where} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_GROUPS_SHOWN}",  # noqa: S608  columns of the index's own
+        query.values,
+    )
+    found = []
+    for value, count, *more in rows:
+        cells = {}
+        for place, each in enumerate(metrics):
+            n, mean, square = (float(part) if part is not None else None for part in more[place * 3 : place * 3 + 3])  # type: ignore[arg-type]
+            if n and mean is not None and square is not None:
+                spread = sqrt(max(0.0, square - mean * mean) * n / (n - 1)) if n > 1 else None
+                cells[each.name.text] = (mean, spread, int(n))
+        found.append(GroupRow(value, int(str(count)), _selects(by, value), cells))
+    return found
+
+
+def _selects(name: Name, value: Any) -> str:
+    """A filter for the runs that have a value."""
+    if value is None:
+        return f"`{name.text}` is missing"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'`{name.text}` = "{escaped}"'
+    return f"`{name.text}` = {value!r}"

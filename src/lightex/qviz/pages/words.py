@@ -1,0 +1,65 @@
+"""How templates write numbers, times and durations; the browser's format.js does the same."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+from lightex.core.naming import show
+from lightex.core.units import format_duration, format_size
+
+_STATES = {
+    "QUEUED": ("◷", "muted"), "SUBMITTED": ("◔", "accent"), "RUNNING": ("▶", "accent"), "SUCCEEDED": ("✓", "good"),
+    "FAILED": ("✕", "bad"), "LOST": ("?", "warn"), "CANCELLED": ("■", "muted"),
+}  # fmt: skip
+_MOST = 32  # characters of a name in a table
+
+
+def ago(seconds: float | None) -> str:
+    """How long ago a time was, in one unit."""
+    if seconds is None:
+        return "–"
+    gap = time.time() - seconds
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if gap >= length:
+            return f"{gap / length:.0f} {unit} ago"
+    return "just now" if gap < 10 else f"{gap:.0f} s ago"
+
+
+def absolute(seconds: float | None) -> str:
+    """A time in this machine's zone: 2026-11-26 12:41:47."""
+    return "" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def icon(state: str) -> str:
+    """The sign of a state."""
+    return _STATES.get(state, ("•", "muted"))[0]
+
+
+def tone(state: str) -> str:
+    """The class of a state's chip."""
+    return _STATES.get(state, ("•", "muted"))[1]
+
+
+def middle(text: Any, most: int = _MOST) -> str:
+    """A long text cut in its middle."""
+    whole = str(text)
+    tail = (most - 1) // 2
+    return whole if len(whole) <= most else f"{whole[: most - 1 - tail]}…{whole[-tail:]}"
+
+
+def duration(seconds: float | None) -> str:
+    """A duration, or a dash."""
+    return "–" if seconds is None else format_duration(seconds)
+
+
+def value(given: Any) -> str:
+    """A value of a parameter or a metric."""
+    return "–" if given is None else show(given)
+
+
+FILTERS = {
+    "ago": ago, "absolute": absolute, "icon": icon, "tone": tone, "middle": middle, "duration": duration, "show": value,
+    "size": format_size,
+}  # fmt: skip

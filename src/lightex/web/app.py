@@ -1,0 +1,109 @@
+"""The application: pages, static files, the stream of changes, behind the guard."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from lightex.core.errors import LightexError, NotFoundError
+from lightex.core.root import Root
+from lightex.qviz.filters import FilterError
+from lightex.qviz.pages import FILTERS, routes
+from lightex.web.guard import Guard
+from lightex.web.live import Live
+
+STATIC = Path(__file__).parent / "static"
+
+
+def make_app(live: Live, token: str | None, cookie: str = "lx") -> Guard:
+    """The whole UI as an ASGI application.
+
+    Args:
+        live: the index, opened.
+        token: what it takes to get in; None: nothing.
+        cookie: the name under which a browser keeps the token.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(live.run())
+        yield
+        task.cancel()
+
+    errors: Mapping[Any, Any] = {LightexError: _mistake, HTTPException: _http_error}
+    app = Starlette(
+        routes=[
+            *routes(),
+            Route("/api/live", _changes),
+            Mount("/static", StaticFiles(directory=STATIC), name="static"),
+        ],
+        exception_handlers=errors,
+        lifespan=lifespan,
+    )
+    app.state.live = live
+    app.state.render = _renderer(live.root)
+    return Guard(app, token, cookie)
+
+
+def _renderer(root: Root) -> Any:
+    templates = Environment(
+        loader=PackageLoader("lightex.web"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters.update(FILTERS)
+    folder = root.path.parent.name if root.path.name == "runs" else root.path.name
+
+    def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+        """A page; links are relative, since a proxy may have put a prefix before the path."""
+        base = "../" * request.url.path.lstrip("/").count("/")
+        page = templates.get_template(template).render(base=base, folder=folder, root=str(root.path), **context)
+        return HTMLResponse(page, status)
+
+    return render
+
+
+async def _changes(request: Request) -> Response:
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(request.app.state.live.changes(), media_type="text/event-stream", headers=headers)
+
+
+async def _mistake(request: Request, error: Exception) -> Response:
+    """A user's mistake: its words, and what to do."""
+    assert isinstance(error, LightexError)  # noqa: S101  for the type checker: it is registered for these
+    status = 404 if isinstance(error, NotFoundError) else 400
+    if _wants_json(request):
+        place = {"position": error.position, "hint": error.hint} if isinstance(error, FilterError) else {}
+        return JSONResponse({"error": error.message, "details": list(error.details), **place}, status)
+    page: Response = request.app.state.render(
+        request, "error.html", status, title="That did not work", message=error.message, details=error.details
+    )
+    return page
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  for the type checker: it is registered for these
+    if _wants_json(request):
+        return JSONResponse({"error": error.detail, "details": []}, error.status_code)
+    details = ["the runs are on the first page"] if error.status_code == 404 else []
+    page: Response = request.app.state.render(
+        request, "error.html", error.status_code, title=str(error.status_code), message=error.detail, details=details
+    )
+    return page
+
+
+def _wants_json(request: Request) -> bool:
+    return "/api/" in request.url.path

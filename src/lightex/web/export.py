@@ -1,0 +1,91 @@
+"""One HTML file with a table and charts that needs nothing beside it: no server, no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightex.core import jsonlib
+from lightex.core.naming import show
+from lightex.core.rundir import RunDir
+from lightex.core.summary import Summary
+from lightex.qviz.pages.charts import curve
+from lightex.qviz.pages.view import differing
+from lightex.qviz.series import Histories
+
+_STATIC = Path(__file__).parent / "static"
+_POINTS = 1000  # of a curve
+_METRICS = 60
+_MODULES = ("format.js", "color.js", "scale.js", "series.js", "plot.js", "chart.js", "standalone.js")
+"""In the order in which they need each other."""
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src 'sha256-{digest}'">
+<title>LightEx: {count} runs</title><style>{style}</style></head>
+<body><header class="head"><span class="brand">LightEx</span></header><main><div id="page"></div></main>
+<script type="application/json" id="data">{data}</script>
+<script type="module">{script}</script></body></html>
+"""  # noqa: E501
+
+
+def chart_page(runs: Sequence[Summary], metrics: Sequence[str]) -> str:
+    """The page.
+
+    Args:
+        runs: which.
+        metrics: whose curves; the first 60.
+    """
+    rows = [
+        {"id": run.id, "label": run.short_id, "status": run.status, "experiment": run.experiment,
+         "params": {name: show(value) for name, value in run.params.items()},
+         "metrics": {name: show(value) for name, value in run.metrics.items()}}
+        for run in runs
+    ]  # fmt: skip
+    data = {
+        "runs": rows,
+        "params": differing(runs),
+        "metrics": list(metrics),
+        "curves": _curves(runs, metrics[:_METRICS]),
+    }
+    # No text in it can end the script element that it stands in.
+    text = jsonlib.dumps(data, str, jsonlib.OPT_SERIALIZE_NUMPY).decode().replace("<", "\\u003c")
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = (_STATIC / "style.css").read_text(encoding="utf-8")
+    return _PAGE.format(digest=digest, count=len(runs), style=style, data=text, script=script)
+
+
+def _curves(runs: Sequence[Summary], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in metrics}
+    for run in runs:
+        try:
+            histories = Histories(RunDir(run.dir), metrics).update()
+        except OSError:  # it was removed meanwhile
+            continue
+        for name in metrics:
+            if name in run.metrics:
+                one = curve(histories.get(name), "step", _POINTS, None, None)
+                found[name].append({"id": run.id, "label": run.short_id, **one})
+    return found
+
+
+def _script() -> str:
+    """Our modules as one: each in a block of its own, what it exports in one object."""
+    parts = ["const $all = {};"]
+    for name in _MODULES:
+        text = (_STATIC / name).read_text(encoding="utf-8")
+        text = re.sub(r'^import (\{[^}]*\}) from "[^"]+";$', _imported, text, flags=re.MULTILINE)
+        text = re.sub(r'^export (\{[^}]*\}) from "[^"]+";$', "", text, flags=re.MULTILINE)
+        exported = re.findall(r"^export (?:async )?(?:function\*?|class|const|let) (\w+)", text, flags=re.MULTILINE)
+        text = re.sub(r"^export ", "", text, flags=re.MULTILINE)
+        parts.append(f"{{\n{text}\nObject.assign($all, {{ {', '.join(exported)} }});\n}}")
+    return "\n".join(parts).replace("</script", "<\\/script")
+
+
+def _imported(match: re.Match[str]) -> str:
+    return f"const {match[1].replace(' as ', ': ')} = $all;"

@@ -1,0 +1,88 @@
+"""The index of a running server: asked in one thread, kept up to date, and whoever watches is told of changes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from lightex.core.index import Index
+from lightex.core.root import Root
+
+T = TypeVar("T")
+
+_LOOK = 1.0  # seconds between two looks at the runs: what a page shows is not older
+_BEAT = 15.0  # seconds after which a silent stream says that it lives: proxies cut silent ones
+
+
+class Live:
+    """An index for the handlers of requests."""
+
+    def __init__(self, root: Root) -> None:
+        """Nothing is opened before `open`."""
+        self.root = root
+        self._thread = ThreadPoolExecutor(1, "lx-index")  # an index belongs to one thread
+        self._index: Index | None = None
+        self._looked, self._version = 0.0, 0
+        self._watchers: set[asyncio.Event] = set()
+
+    def open(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Open the index and read what is new.
+
+        Raises:
+            StorageError: there is no place for an index.
+        """
+        self._index = self._thread.submit(Index, self.root, progress).result()
+        self._looked = time.monotonic()
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._index:
+            self._thread.submit(self._index.close).result()
+        self._thread.shutdown()
+
+    async def ask(self, question: Callable[[Index], T]) -> T:
+        """What the index answers, a second old at most."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question)
+
+    def _ask(self, question: Callable[[Index], T]) -> T:
+        if self._index is None:
+            raise RuntimeError("the index is not open")
+        if time.monotonic() - self._looked >= _LOOK:
+            self._version = self._index.refresh(whole=False)
+            self._looked = time.monotonic()
+        return question(self._index)
+
+    def look(self) -> None:
+        """Have the next question look at the runs again: something has just been changed."""
+        self._looked = 0.0
+
+    async def run(self) -> None:
+        """Look at the runs each second while somebody watches, and tell of changes; ends when it is cancelled."""
+        told = 0
+        while True:
+            await asyncio.sleep(_LOOK)
+            if self._watchers and (version := await self.ask(lambda index: index.version)) != told:
+                told = version
+                for watcher in self._watchers:
+                    watcher.set()
+
+    async def changes(self) -> AsyncIterator[str]:
+        """Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): the version, when it grows."""
+        watcher = asyncio.Event()
+        self._watchers.add(watcher)
+        try:
+            yield f"data: {await self.ask(lambda index: index.version)}\n\n"
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(watcher.wait(), _BEAT)
+                if watcher.is_set():
+                    watcher.clear()
+                    yield f"data: {await self.ask(lambda index: index.version)}\n\n"
+                else:
+                    yield ": alive\n\n"
+        finally:
+            self._watchers.discard(watcher)
