@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from lightex.cli.output import paint
@@ -26,8 +28,9 @@ def command(root: str | None, /, host: str, port: int | None, no_browser: bool, 
 
     if not is_local(host):
         if no_token:
-            raise LightexError(f"without a token everybody who reaches {host} may read your runs", "leave out --no-token")
-        click.echo(paint(f"warning: {host} is reached by others; they need the token, and nothing is encrypted", "yellow"))
+            raise LightexError(f"without a token all who reach {host} may read your runs", "leave out --no-token")
+        words = f"warning: others reach {host}; they need the token, and nothing is encrypted"
+        click.echo(paint(words, "yellow"), err=True)
     listening = bind(host, port)
     live = Live(Root.locate(root))
     try:
@@ -39,7 +42,7 @@ def command(root: str | None, /, host: str, port: int | None, no_browser: bool, 
         listening.close()
 
 
-def _told(root: Root):  # type: ignore[no-untyped-def]
+def _told(root: Root) -> Callable[[str], None]:
     def tell(address: str) -> None:
         click.echo(f"runs of {root.path}\n  {paint(address, bold=True)}\nCtrl-C ends it")
 

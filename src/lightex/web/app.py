@@ -20,6 +20,7 @@ from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.root import Root
 from lightex.qviz.filters import FilterError
 from lightex.qviz.pages import FILTERS, routes
+from lightex.web.export import chart_page
 from lightex.web.guard import Guard
 from lightex.web.live import Live
 
@@ -36,7 +37,7 @@ def make_app(live: Live, token: str | None, cookie: str = "lx") -> Guard:
     """
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         task = asyncio.create_task(live.run())
         yield
         task.cancel()
@@ -53,6 +54,7 @@ def make_app(live: Live, token: str | None, cookie: str = "lx") -> Guard:
     )
     app.state.live = live
     app.state.render = _renderer(live.root)
+    app.state.chart_page = chart_page
     return Guard(app, token, cookie)
 
 

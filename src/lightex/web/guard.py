@@ -13,7 +13,7 @@ Scope = Any  # of ASGI (https://asgi.readthedocs.io)
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+    "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
 """Content-Security-Policy of pages: nothing inline, nothing from elsewhere."""
 
@@ -119,13 +119,8 @@ def _with_headers(send: Any) -> Any:
 
 
 async def _answer(send: Any, status: int, text: str, more: Mapping[str, str] | None = None) -> None:
-    headers = {
-        "content-type": "text/plain; charset=utf-8",
-        **_HEADERS,
-        "content-security-policy": POLICY,
-        **(more or {}),
-    }
-    headers["cache-control"] = "no-store"
+    always = {"content-security-policy": POLICY, "cache-control": "no-store"}
+    headers = {"content-type": "text/plain; charset=utf-8", **_HEADERS, **always, **(more or {})}
     await send(
         {
             "type": "http.response.start",

@@ -71,7 +71,7 @@ class Live:
                     watcher.set()
 
     async def changes(self) -> AsyncIterator[str]:
-        """Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): the version, when it grows."""
+        """The version as server-sent events, when it grows (html.spec.whatwg.org/multipage/server-sent-events.html)."""
         watcher = asyncio.Event()
         self._watchers.add(watcher)
         try:

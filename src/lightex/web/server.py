@@ -50,9 +50,8 @@ def bind(host: str, port: int | None) -> socket.socket:
             found.close()
             if port is None and error.errno in (98, 48):  # taken, in Linux's and in macOS's numbers
                 continue
-            raise LightexError(
-                f"cannot listen on {host}:{tried}: {error.strerror}", "choose another one with --port"
-            ) from None
+            message = f"cannot listen on {host}:{tried}: {error.strerror}"
+            raise LightexError(message, "choose another one with --port") from None
         return found
     raise LightexError(f"ports {PORT} to {PORT + _TRIES - 1} are taken", "choose one with --port")
 

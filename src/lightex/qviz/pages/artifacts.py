@@ -22,9 +22,24 @@ _SHOWN = {
 """What a browser shows by itself and runs nothing of; an SVG's scripts are stopped by the sandbox."""
 
 _TEXTS = frozenset(
-    {".txt", ".log", ".json", ".jsonl", ".csv", ".tsv", ".md", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".diff", ".patch"}
+    {
+        ".txt",
+        ".log",
+        ".json",
+        ".jsonl",
+        ".csv",
+        ".tsv",
+        ".md",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".ini",
+        ".cfg",
+        ".diff",
+        ".patch",
+    }
     | {".py", ".sh", ".r", ".jl", ".c", ".h", ".cpp", ".cu", ".rs", ".go", ".java", ".sql", ".tex", ".rst"}
-    | {".xml", ".html", ".htm", ".js", ".css"}
+    | {".patch", ".xml", ".html", ".htm", ".js", ".css"}
 )
 """What is shown as text, whatever it is: HTML too."""
 

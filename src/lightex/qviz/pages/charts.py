@@ -120,5 +120,6 @@ def thin(values: Any, points: int) -> Any:
     from tsdownsample import MinMaxDownsampler
 
     places = MinMaxDownsampler().downsample(  # type: ignore[no-untyped-call]
-        values, n_out=points - points % 2 - 2)
+        values, n_out=points - points % 2 - 2
+    )
     return np.unique(np.concatenate(([0], places, [len(values) - 1])))

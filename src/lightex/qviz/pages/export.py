@@ -14,6 +14,7 @@ from lightex.qviz.runs import Runs, select
 from lightex.qviz.table import Table
 
 _MOST = 100_000
+_FIRST = ("id", "experiment", "status")
 
 
 async def csv(request: Request) -> Response:
@@ -24,10 +25,8 @@ async def csv(request: Request) -> Response:
         view = make_view(index, asked)
         runs = select(index, view.q, "id DESC", _MOST)
         kept = Runs([run for run in runs if view.archived or not run.archived], runs.named)
-        chosen = [Names(index).find(each) for each in view.cols]
-        return kept.table(
-            [*(Names(index).find(each) for each in ("id", "experiment", "status")), *chosen] if chosen else None
-        )
+        chosen = [Names(index).find(each) for each in (*_FIRST, *view.cols)]
+        return kept.table(chosen if view.cols else None)
 
     text = (await ask(request, table)).to_csv()
     headers = {"content-disposition": 'attachment; filename="runs.csv"'}

@@ -157,7 +157,7 @@ async def _diff(request: Request, directory: RunDir, other: str) -> dict[str, An
         return code_diff(read_code(there), read_code(directory)), differences([there, directory])
 
     text, rest = await asyncio.to_thread(compared)
-    return {"other": found[0], "diff": diff_lines(text[:_DIFF_MOST]), "differ": rest}
+    return {"other": found[0], "lines": diff_lines(text[:_DIFF_MOST]), "differ": rest}
 
 
 def diff_lines(text: str) -> list[tuple[str, str]]:

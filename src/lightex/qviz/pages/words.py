@@ -19,7 +19,7 @@ _MOST = 32  # characters of a name in a table
 def ago(seconds: float | None) -> str:
     """How long ago a time was, in one unit."""
     if seconds is None:
-        return "–"
+        return "-"
     gap = time.time() - seconds
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if gap >= length:
@@ -51,12 +51,12 @@ def middle(text: Any, most: int = _MOST) -> str:
 
 def duration(seconds: float | None) -> str:
     """A duration, or a dash."""
-    return "–" if seconds is None else format_duration(seconds)
+    return "-" if seconds is None else format_duration(seconds)
 
 
 def value(given: Any) -> str:
     """A value of a parameter or a metric."""
-    return "–" if given is None else show(given)
+    return "-" if given is None else show(given)
 
 
 FILTERS = {
