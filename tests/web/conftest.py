@@ -54,12 +54,11 @@ class Handler(SimpleHTTPRequestHandler):
             super().do_GET()
 
     def _find(self, asked: dict[str, str]) -> int:
-        start, log = int(asked["from"]), self.server.log
-        pattern = asked["text"] if asked.get("regex") == "true" else re.escape(asked["text"])
-        if asked.get("backward") != "true":
-            found = re.compile(pattern.encode(), re.IGNORECASE).search(log, start)
+        start, text, log = int(asked["from"]), asked["text"].encode(), self.server.log
+        if asked["regex"] == "true":
+            found = re.compile(text, re.IGNORECASE).search(log, start)
             return found.start() if found else -1
-        return log.rfind(asked["text"].encode(), 0, start)
+        return log.rfind(text, 0, start) if asked["backward"] == "true" else log.find(text, start)
 
     def _answer(self, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(200)

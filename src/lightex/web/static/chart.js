@@ -114,8 +114,8 @@ export class LineChart extends Plot {
     const x = this.range ?? padded(extent(shown.flatMap((s) => [s.x, s.odd.map((o) => o.x)]), xLog), xLog, 0);
     const curves = shown.flatMap((s) => [[s.x, s.y], ...(s.raw ? [[s.raw.x, s.raw.y]] : []), ...(s.low && !clip ? [[s.x, s.low], [s.x, s.high]] : [])]);
     const inView = curves.map(([xs, ys]) => ys.subarray(firstFrom(xs, x[0]), firstFrom(xs, x[1] + Math.abs(x[1]) * 1e-12)));
-    this.axes(ctx, { range: x, log: xLog, kind: xKind }, { range: padded(extent(inView, yLog, clip ? 0.01 : 0), yLog), log: yLog });
     this.#remark(shown);
+    this.axes(ctx, { range: x, log: xLog, kind: xKind }, { range: padded(extent(inView, yLog, clip ? 0.01 : 0), yLog), log: yLog });
     for (const s of shown) {
       this.#curve(ctx, s);
       yield;
@@ -184,8 +184,8 @@ export class LineChart extends Plot {
       ctx.globalAlpha = 1;
     }
     const at = this.cursor === null ? NaN : this.X.px(this.cursor), near = at >= left - 1 && at <= left + width + 1 ? this.#near() : [];
-    const rows = near.map(({ s, i }, k) => [s.label, number(s.exact[i], k ? 6 : 17) + (s.y[i] === s.exact[i] ? "" : ` (${number(s.y[i])})`), s.color]);
-    this.tipAt(at, top, near.length ? xText(near[0].s.x[near[0].i], this.options.xKind) : "", this.drag ? [] : rows);
+    const rows = near.map(({ s, i }, k) => [s.label, k ? number(s.exact[i], 5) : number(s.exact[i], 17) + (s.y[i] === s.exact[i] ? "" : ` (${number(s.y[i])})`), s.color]);
+    this.tipAt(at, top, near.length ? xText(near[0].s.x[near[0].i], this.options.xKind) : "", this.drag ? [] : rows.slice(0, this.pointer === undefined ? 1 : 99));
     if (!near.length) return;
     ctx.fillStyle = this.color("--line-strong");
     ctx.fillRect(Math.round(at), top, 1, height);

@@ -3,20 +3,22 @@ import { element, middle } from "./format.js";
 import { makeScale, ticks } from "./scale.js";
 
 const SLICE = 20; // ms of painting per frame: a hundred curves in each of twenty charts would hold the page for seconds
-const plots = new Set(), due = new Set();
-let running = null, booked = 0;
+const plots = new Set(), due = new Set(), scratch = element("canvas").getContext("2d");
+let job = null, turns = 0, booked = 0;
 
 function work() {
   const end = performance.now() + SLICE;
   booked = 0;
   while (performance.now() < end) {
-    if (!running) {
-      const [next] = due;
-      if (!next) return;
-      due.delete(next);
-      running = next.begin();
+    if (!job) {
+      const [plot] = due;
+      if (!plot) return;
+      due.delete(plot);
+      job = [plot, plot.begin()];
     }
-    if (running.next().done) running = null;
+    const [plot, steps] = job;
+    if (steps.next().done) job = null;
+    else if (++turns % 4 === 0) scratch.drawImage(plot.back, 0, 0, 1, 1); // a canvas off the page draws when it is read, all at once
   }
   book();
 }
@@ -129,8 +131,8 @@ export class Plot {
     const ratio = devicePixelRatio, [width, height] = [this.width * ratio, this.height * ratio].map(Math.round);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const ctx = canvas.getContext("2d");
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    ctx.clearRect(0, 0, this.width, this.height);
+    ctx.reset();
+    ctx.scale(ratio, ratio);
     ctx.font = `11px ${this.color("--sans")}`;
     return ctx;
   }
@@ -149,7 +151,7 @@ export class Plot {
 
   /** Axes, their scales X and Y, and the box between them. @param {{range: [number, number], log?, kind?, label?}} x, y */
   axes(ctx, x, y) {
-    const top = y.label ? 24 : 10, right = this.width - 12, bottom = this.height - 24;
+    const top = y.label || this.note.textContent ? 24 : 10, right = this.width - 12, bottom = this.height - 24;
     this.Y = makeScale(y.range, bottom, top, y.log);
     const marks = ticks(this.Y, Math.max(2, this.height / 44)), left = 14 + Math.max(16, ...marks.map((t) => ctx.measureText(t.text).width));
     this.X = makeScale(x.range, left, right, x.log);
@@ -187,10 +189,10 @@ export class Plot {
     this.tip.replaceChildren(element("div", "muted", title), ...rows.map(([label, value, color]) => {
       const dot = element("span", color ? "swatch" : "");
       dot.style.background = color ?? "";
-      return element("div", "", [dot, element("span", "label", middle(label, 36)), element("span", "num", value)]);
+      return element("div", "", [dot, element("span", "label", middle(label, 28)), element("span", "num", value)]);
     }));
-    const wide = this.tip.offsetWidth, at = x + 14 + wide > this.width ? x - 14 - wide : x + 14;
-    this.tip.style.transform = `translate(${Math.round(Math.max(at, -8))}px, ${Math.round(y)}px)`;
+    const { left } = this.host.getBoundingClientRect(), wide = this.tip.offsetWidth, at = left + x + 14;
+    this.tip.style.transform = `translate(${Math.round((at + wide > innerWidth ? Math.max(0, at - 28 - wide) : at) - left)}px, ${Math.round(y)}px)`;
   }
 
   // ---- the pointer
