@@ -11,6 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -50,6 +52,7 @@ def make_app(live: Live, token: str | None, cookie: str = "lx") -> Guard:
             Mount("/static", StaticFiles(directory=STATIC), name="static"),
         ],
         exception_handlers=errors,
+        middleware=[Middleware(GZipMiddleware, minimum_size=2000)],
         lifespan=lifespan,
     )
     app.state.live = live

@@ -7,7 +7,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lightex.core.errors import ConfigError
+from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import RunDir
 from lightex.qviz.compare import best_of, compare
 from lightex.qviz.differences import differences
@@ -52,8 +52,11 @@ async def points(request: Request) -> Response:
 
 
 async def shares(request: Request) -> Response:
-    """`shares`: how much of the variance of the metric `by=` each parameter explains."""
+    """`shares`: how much of the variance of the metric `by=` each parameter explains; or `why` that is not known."""
     runs = await some_runs(request, request.query_params.getlist("run"))
     by = request.query_params.get("by", "")
-    found = await asyncio.to_thread(importance, runs, by, differing(runs))
+    try:
+        found = await asyncio.to_thread(importance, runs, by, differing(runs))
+    except LightexError as error:  # too few runs, or a package is missing: the page says so in its place
+        return Json({"by": by, "shares": [], "why": ". ".join((error.message, *error.details))})
     return Json({"by": by, "shares": [{"name": name, "value": value} for name, value in found.items()]})

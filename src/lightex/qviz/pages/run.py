@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -212,45 +212,46 @@ def _log_of(run: Summary, request: Request) -> Path:
 
 
 async def log_search(request: Request) -> Response:
-    """`at`: the byte where `text` next stands, from byte `from` on (`back=1`: before it); null: nowhere."""
+    """`at`: the byte where one of `text=` next stands, from byte `from` on (`back=1`: before it); null: nowhere."""
     run = await one_run(request)
     path = _log_of(run, request)
-    text = request.query_params.get("text", "").encode()
+    texts = [text.encode() for text in request.query_params.getlist("text") if text]
     start = whole(request, "from", 0, 0, 1 << 53)
     back = request.query_params.get("back") == "1"
-    at = await asyncio.to_thread(find, path, text, start, back) if text else None
+    at = await asyncio.to_thread(find, path, texts, start, back) if texts else None
     return Json({"at": at})
 
 
-def find(path: Path, text: bytes, start: int, back: bool) -> int | None:
-    """Where a text stands in a file, upper and lower case alike, read piece by piece.
+def find(path: Path, texts: Sequence[bytes], start: int, back: bool) -> int | None:
+    """Where one of some texts stands in a file, upper and lower case alike, read piece by piece.
 
     Args:
         path: the file.
-        text: what is looked for.
+        texts: what is looked for.
         start: byte to look from.
         back: look before it, the last one first.
     """
-    wanted, overlap = text.lower(), len(text) - 1
+    wanted, overlap = [text.lower() for text in texts], max(map(len, texts)) - 1
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        if back:
-            end = min(start, size)
-            while end > 0:
-                begin = max(0, end - _SEARCH)
-                file.seek(begin)
-                at = file.read(min(end + overlap, size) - begin).lower().rfind(wanted)
-                if at >= 0 and begin + at < start:
-                    return begin + at
-                end = begin
-            return None
-        begin = start
-        while begin < size:
-            file.seek(begin)
-            at = file.read(_SEARCH + overlap).lower().find(wanted)
-            if at >= 0:
-                return begin + at
-            begin += _SEARCH
+        begin, end = (0, min(start, size)) if back else (start, size)
+        while begin < end:
+            first = max(0, end - _SEARCH) if back else begin
+            last = end if back else min(begin + _SEARCH, size)
+            file.seek(first)
+            piece = file.read(last + overlap - first).lower()
+            places = []
+            for text in wanted:
+                within = last - first + len(text) - 1  # that it begins before `last`
+                place = piece.rfind(text, 0, within) if back else piece.find(text, 0, within)
+                if place >= 0:
+                    places.append(first + place)
+            if places:
+                return max(places) if back else min(places)
+            if back:
+                end = first
+            else:
+                begin = last
     return None
 
 

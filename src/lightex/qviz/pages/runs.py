@@ -18,12 +18,10 @@ from lightex.qviz.runs import value_of
 
 async def page(request: Request) -> Response:
     """The page, or (`part=table`) the part of it that changes with the filter."""
-    view, status = await _view(request), 200
-    if view.error:
-        status = 400
+    view = await _view(request)
     template = "table.html" if request.query_params.get("part") == "table" else "runs.html"
     response: Response = request.app.state.render(
-        request, template, status, view=view, value_of=value_of, sizes=SIZES, active="runs"
+        request, template, view=view, value_of=value_of, sizes=SIZES, active="runs"
     )
     return response
 

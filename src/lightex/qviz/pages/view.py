@@ -10,6 +10,7 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from lightex.core.index import Index
+from lightex.core.naming import short_names
 from lightex.core.summary import Summary
 from lightex.qviz.compare import guess_mode
 from lightex.qviz.filters import Query, order_by, parse
@@ -31,12 +32,14 @@ class Column:
         heading: what it is called here.
         sorted: "ascending", "descending" or None.
         best: the best value on the page, of metrics.
+        numeric: whether it holds numbers.
     """
 
     name: Name
     heading: str
     sorted: str | None = None
     best: float | None = None
+    numeric: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,9 +151,17 @@ def _columns(view: View, names: Names, query: Query) -> list[Column]:
     way = "descending" if view.sort.startswith("-") else "ascending"
     sorted_by = names.find(view.sort.removeprefix("-")) if view.sort else None
     return [
-        Column(name, heading, way if name == sorted_by else None, _best(view.runs, name))
-        for name, heading in zip(chosen, column_names(chosen), strict=True)
+        Column(name, heading, way if name == sorted_by else None, _best(view.runs, name), _numeric(view.runs, name))
+        for name, heading in zip(chosen, _headings(chosen), strict=True)
     ]
+
+
+def _headings(chosen: Sequence[Name]) -> list[str]:
+    """Names without what all parameters have before theirs; whole where two would be the same."""
+    params = short_names([name.name for name in chosen if name.kind == "params"])
+    whole = column_names(chosen)
+    short = [params[name.name] if name.kind == "params" else text for name, text in zip(chosen, whole, strict=True)]
+    return [text if short.count(text) == 1 else whole[place] for place, text in enumerate(short)]
 
 
 def differing(runs: Sequence[Summary]) -> list[str]:
@@ -177,6 +188,11 @@ def _best(runs: Sequence[Summary], name: Name) -> float | None:
     objective = next((run.objective for run in runs if run.objective and run.objective[0] == name.name), None)
     mode = objective[1] if objective else guess_mode(name.name)
     return min(values) if mode == "min" else max(values)
+
+
+def _numeric(runs: Sequence[Summary], name: Name) -> bool:
+    values = [value for run in runs if (value := value_of(run, name)) is not None]
+    return bool(values) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
 
 
 def _groups(index: Index, view: View, names: Names, where: str, query: Query) -> list[GroupRow]:

@@ -1,0 +1,137 @@
+/** What every page has: asking the server, toasts, the theme, keys, times that stay true, the stream of changes. */
+import { colorOf } from "./color.js";
+import { absolute, ago, element } from "./format.js";
+
+export const base = document.body.dataset.base;
+
+/** A path of the server, below whatever prefix a proxy has put before it. */
+export const at = (path, query) => base + path + (query ? `?${new URLSearchParams(query)}` : "");
+
+/** JSON of the server; its words where it refuses. @param {string} path @param {[string, any][]|object} [query] */
+export async function ask(path, query, options) {
+  let answer;
+  try {
+    answer = await fetch(at(path, query), options);
+  } catch {
+    throw new Error("the server does not answer: has lx ui ended?");
+  }
+  const found = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
+  if (!answer.ok) throw Object.assign(new Error(found.error), { details: found.details ?? [] });
+  return found;
+}
+
+export const send = (path, value) => ask(path, undefined, { method: "POST", body: JSON.stringify(value), headers: { "content-type": "application/json" } });
+
+/** Tells something for some seconds. @param {"good"|"bad"|""} tone */
+export function toast(text, tone = "") {
+  const node = element("div", `toast ${tone}`, text, tone === "bad" ? { role: "alert" } : {});
+  document.getElementById("toasts").append(node);
+  setTimeout(() => node.remove(), tone === "bad" ? 8000 : 4000);
+}
+
+/** Wraps what a click starts: what goes wrong is told. */
+export const told = (act) => async (...given) => {
+  try {
+    return await act(...given);
+  } catch (error) {
+    toast([error.message, ...(error.details ?? [])].join(" · "), "bad");
+    return undefined;
+  }
+};
+
+/** Paints what stands for runs in the runs' own colours. */
+export function paint(within = document) {
+  for (const swatch of within.querySelectorAll("[data-id] .swatch")) swatch.style.background = colorOf(swatch.closest("[data-id]").dataset.id);
+}
+
+/** A menu below a button. @param {[string, () => void][]} items */
+export function menu(button, items) {
+  document.querySelector(".menu.open")?.remove();
+  const list = element("ul", "menu open", items.map(([word, act]) => {
+    const one = element("button", "", word, { role: "menuitem", type: "button" });
+    one.onclick = () => (close(), act());
+    return element("li", "", [one], { role: "none" });
+  }), { role: "menu" });
+  const rest = (event) => list.contains(event.target) || close();
+  function close() {
+    list.remove();
+    removeEventListener("pointerdown", rest, true);
+    button.focus();
+  }
+  const { left, bottom } = button.getBoundingClientRect();
+  document.body.append(list);
+  list.style.left = `${Math.min(left + scrollX, innerWidth - list.offsetWidth - 8)}px`;
+  list.style.top = `${bottom + scrollY + 4}px`;
+  list.onkeydown = (event) => {
+    const all = [...list.querySelectorAll("button")], step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key === "Escape") close();
+    else if (step) all[(all.indexOf(document.activeElement) + step + all.length) % all.length].focus();
+    else return;
+    event.preventDefault();
+  };
+  setTimeout(() => addEventListener("pointerdown", rest, true));
+  list.querySelector("button")?.focus();
+}
+
+/** Calls when runs have changed; one stream for the page, which opens again by itself. @param {() => void} changed */
+export function watch(changed) {
+  const note = document.getElementById("live"), stream = new EventSource(at("api/live"));
+  let last = null;
+  stream.onmessage = ({ data }) => {
+    note.textContent = "";
+    if (last !== null && data !== last) changed();
+    last = data;
+  };
+  stream.onerror = () => (note.textContent = "not connected: shown as it was");
+}
+
+/** Two panes: drag, or arrow keys. */
+export function split(host, key) {
+  const bar = host.querySelector(".splitter");
+  const set = (share) => {
+    const whole = Math.min(85, Math.max(15, share));
+    host.style.setProperty("--left", `${whole}%`);
+    bar.setAttribute("aria-valuenow", Math.round(whole));
+    localStorage.setItem(key, whole);
+  };
+  set(Number(localStorage.getItem(key)) || Number(bar.getAttribute("aria-valuenow")));
+  bar.onpointerdown = (event) => bar.setPointerCapture(event.pointerId);
+  bar.onpointermove = (event) => bar.hasPointerCapture(event.pointerId) && set((100 * (event.clientX - host.getBoundingClientRect().left)) / host.offsetWidth);
+  bar.onkeydown = (event) => {
+    const step = { ArrowLeft: -3, ArrowRight: 3 }[event.key];
+    if (step) set(Number(bar.getAttribute("aria-valuenow")) + step);
+  };
+}
+
+/** Keys that act when nobody is writing. @param {Record<string, (event: KeyboardEvent) => void>} acts */
+export function keys(acts) {
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog, .chart, .log, .menu")) return;
+    if (acts[event.key]) {
+      event.preventDefault();
+      acts[event.key](event);
+    }
+  });
+}
+
+function theme() {
+  const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  localStorage.setItem("lx-theme", root.dataset.theme);
+}
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.onclick = told(async () => {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    toast(`copied: ${button.dataset.copy}`, "good");
+  });
+}
+document.getElementById("theme").onclick = theme;
+const help = () => document.getElementById("keys").showModal();
+document.getElementById("help").onclick = help;
+keys({ t: theme, "?": help });
+paint();
+setInterval(() => document.querySelectorAll("time[data-time]").forEach((node) => {
+  node.textContent = ago(Number(node.dataset.time));
+  node.title = absolute(Number(node.dataset.time));
+}), 30000);

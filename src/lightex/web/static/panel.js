@@ -1,0 +1,194 @@
+/** Charts of many metrics, in sections by prefix; each is fetched and drawn when it comes into view. */
+import { Group, LineChart, groupMean, stylesOf } from "./chart.js";
+import { element, middle } from "./format.js";
+import { ask, menu, told } from "./page.js";
+
+const AT_ONCE = 4; // requests on their way
+const SHOWN = 60; // charts of a section, until more are asked for
+const OPEN = 24; // charts of sections that are open from the start
+const CROWD = 30; // curves beyond which the mean is shown
+
+/** The part of a metric's name that tells its section. */
+const prefix = (name) => (/^([^./]+)[./]/.exec(name) ?? [])[1] ?? "";
+
+export class Panel {
+  /**
+   * @param {HTMLElement} host
+   * @param {{get: (name: string) => string, set: (values: object) => void}} state what of the address the panel reads and writes
+   * @param {(id: string|null) => void} [onHover]
+   */
+  constructor(host, state, onHover = () => {}) {
+    Object.assign(this, { host, state, onHover, runs: [], metrics: [], version: 0, hidden: new Set(), cards: new Map(), waiting: [], busy: 0 });
+    this.group = new Group();
+    this.seen = new IntersectionObserver((found) => found.forEach((one) => this.#seen(one)), { rootMargin: "200px" });
+    this.#bar();
+    this.body = element("div");
+    host.replaceChildren(this.bar, this.body);
+  }
+
+  #bar() {
+    const field = (label, node) => element("label", "field", [label, node]);
+    const button = (word, name, title) => {
+      const node = element("button", "btn plain", word, { type: "button", title, "aria-pressed": String(this.state.get(name) === "1") });
+      node.onclick = () => {
+        const on = node.getAttribute("aria-pressed") !== "true";
+        node.setAttribute("aria-pressed", String(on));
+        this.#set({ [name]: on ? "1" : "" });
+      };
+      return node;
+    };
+    this.find = element("input", "input", "", { type: "search", placeholder: "metrics: regex", "aria-label": "Metrics by a regular expression", size: "14" });
+    this.find.value = this.state.get("m");
+    this.find.oninput = () => {
+      this.state.set({ m: this.find.value });
+      this.build();
+    };
+    const axis = element("select", "input", [["step", "step"], ["time", "relative time"], ["wall", "wall clock"]].map(([value, word]) => element("option", "", word, { value })));
+    axis.value = this.state.get("x") || "step";
+    axis.onchange = () => this.#set({ x: axis.value === "step" ? "" : axis.value }, true);
+    const smooth = element("input", "", "", { type: "range", min: "0", max: "0.99", step: "0.01", "aria-label": "Smoothing" });
+    smooth.value = this.state.get("smooth") || "0";
+    smooth.oninput = () => this.#set({ smooth: smooth.value === "0" ? "" : smooth.value });
+    this.mean = button("mean", "mean", "Mean and band instead of each curve");
+    this.bar = element("div", "row tools", [this.find, field("x", axis), field("smooth", smooth), button("log x", "logx", "Logarithmic x"),
+      button("log y", "logy", "Logarithmic y"), button("clip", "clip", "Leave outliers out of view"), this.mean]);
+  }
+
+  #set(values, again = false) {
+    this.state.set(values);
+    if (again) this.refresh();
+    else this.cards.forEach((card) => this.#draw(card));
+  }
+
+  /** Shows other runs. @param {{id: string, label: string, live: boolean}[]} runs @param {string[]} metrics */
+  show(runs, metrics) {
+    const same = metrics.join("\n") === this.metrics.join("\n");
+    Object.assign(this, { runs, metrics });
+    this.styles = stylesOf(runs.map((run) => run.id));
+    if (same && this.cards.size) this.refresh();
+    else this.build();
+  }
+
+  build() {
+    let wanted = this.metrics;
+    try {
+      wanted = wanted.filter((name) => new RegExp(this.find.value, "i").test(name));
+      this.find.removeAttribute("aria-invalid");
+    } catch {
+      this.find.setAttribute("aria-invalid", "true");
+      return;
+    }
+    this.seen.disconnect();
+    this.cards.clear();
+    const sections = Map.groupBy ? Map.groupBy(wanted, prefix) : wanted.reduce((all, name) => all.set(prefix(name), [...(all.get(prefix(name)) ?? []), name]), new Map());
+    let open = 0;
+    this.body.replaceChildren(...[...sections].map(([name, list]) => {
+      const grid = element("div", "cards"), section = element("details", "section", [element("summary", "", [name || "metrics", " ", element("span", "muted", String(list.length))]), grid]);
+      section.ontoggle = () => section.open && !grid.childElementCount && this.#fill(grid, list, 0);
+      section.open = sections.size === 1 || open < OPEN;
+      open += list.length;
+      return section;
+    }));
+    if (!wanted.length && this.metrics.length) this.body.append(element("p", "muted", "No metric's name matches."));
+  }
+
+  #fill(grid, list, from) {
+    for (const name of list.slice(from, from + SHOWN)) grid.append(this.#card(name));
+    if (list.length <= from + SHOWN) return;
+    const more = element("button", "btn", `${list.length - from - SHOWN} more`, { type: "button" });
+    more.onclick = () => (more.remove(), this.#fill(grid, list, from + SHOWN));
+    grid.append(more);
+  }
+
+  #card(name) {
+    const tools = element("button", "btn plain", "⋯", { type: "button", "aria-label": `More of ${name}`, "aria-haspopup": "menu" }), host = element("div");
+    const node = element("article", "card", [element("header", "", [element("h3", "", middle(name, 48), { title: name }), tools]), host]);
+    const card = { name, node, host, chart: null, data: null, range: [null, null], asked: 0, version: -1 };
+    host.className = "chart";
+    tools.onclick = () => menu(tools, [["Save as PNG", () => card.chart?.download("png")], ["Save as CSV", () => card.chart?.download("csv")],
+      ["Larger or smaller", () => node.classList.toggle("large")], ["All of it", () => card.chart?.reset()]]);
+    this.cards.set(node, card);
+    this.seen.observe(node);
+    return node;
+  }
+
+  #seen({ target, isIntersecting }) {
+    const card = this.cards.get(target);
+    if (!card) return;
+    card.inView = isIntersecting;
+    if (isIntersecting && card.version !== this.version) this.#queue(card);
+  }
+
+  /** Fetches anew what is in view, the rest when it comes into view. */
+  refresh() {
+    this.version += 1;
+    this.cards.forEach((card) => card.inView && this.#queue(card));
+  }
+
+  #queue(card) {
+    card.version = this.version;
+    if (!this.waiting.includes(card)) this.waiting.push(card);
+    this.#next();
+  }
+
+  #next() {
+    while (this.busy < AT_ONCE && this.waiting.length) {
+      const card = this.waiting.shift();
+      this.busy += 1;
+      told(() => this.#fetch(card))().finally(() => {
+        this.busy -= 1;
+        this.#next();
+      });
+    }
+  }
+
+  async #fetch(card) {
+    const asked = (card.asked += 1), [lo, hi] = card.range, points = this.runs.length > 50 ? 300 : 500;
+    const query = [["metric", card.name], ["x", this.state.get("x") || "step"], ["points", points], ...this.runs.map((run) => ["run", run.id])];
+    if (lo !== null) query.push(["from", lo], ["to", hi]);
+    const { series } = await ask("api/series", query);
+    if (asked !== card.asked || !card.node.isConnected) return;
+    card.data = series;
+    this.#draw(card);
+  }
+
+  #draw(card) {
+    if (!card.data) return;
+    const { state } = this, x = state.get("x") || "step", labels = new Map(this.runs.map((run) => [run.id, run.label]));
+    const curves = card.data.filter(({ id }) => labels.has(id) && !this.hidden.has(id)).map((one) => ({ ...one, label: labels.get(one.id), ...this.styles.get(one.id) }));
+    const mean = state.get("mean") === "1" || (state.get("mean") === "" && curves.length > CROWD);
+    const shown = mean && curves.length > 1 ? [{ id: "mean", label: `mean of ${curves.length}, ± standard deviation`, color: "var(--accent)", ...groupMean(curves) }] : curves;
+    if (shown !== curves) shown[0].color = getComputedStyle(document.body).getPropertyValue("--accent").trim();
+    const options = { series: shown, xKind: { step: "number", time: "relative", wall: "wall" }[x], xLog: state.get("logx") === "1", yLog: state.get("logy") === "1",
+      smoothing: Number(state.get("smooth")) || 0, clip: state.get("clip") === "1" };
+    if (card.chart) card.chart.set(options);
+    else {
+      card.chart = new LineChart(card.host, { title: card.name, group: this.group, onHover: this.onHover, ...options,
+        onZoom: (lo, hi) => {
+          card.range = [lo, hi];
+          this.#queue(card);
+        } });
+    }
+  }
+
+  /** Hides or shows the curves of a run. */
+  hide(id, off) {
+    this.hidden[off ? "add" : "delete"](id);
+    this.cards.forEach((card) => this.#draw(card));
+  }
+
+  /** Lights the curves of a run, or (null) none. */
+  light(id) {
+    this.group.tell("hover", id);
+  }
+}
+
+/** The part of the address that a panel reads and writes; without `changed` nothing else happens. */
+export const address = {
+  get: (name) => new URLSearchParams(location.search).get(name) ?? "",
+  set(values) {
+    const query = new URLSearchParams(location.search);
+    for (const [name, value] of Object.entries(values)) value === "" || value === null ? query.delete(name) : query.set(name, value);
+    history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}`);
+  },
+};

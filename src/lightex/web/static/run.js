@@ -1,0 +1,97 @@
+/** The page of one run. */
+import { Heatmap } from "./plots.js";
+import { element } from "./format.js";
+import { LogView } from "./log.js";
+import { ask, at, base, split, told, watch } from "./page.js";
+import { Panel, address } from "./panel.js";
+
+const { id, label, status, metrics } = document.getElementById("run").dataset;
+const ended = !["QUEUED", "SUBMITTED", "RUNNING"].includes(status);
+const $ = (name) => document.getElementById(name);
+const path = (file, what = "file") => `${base}run/${id}/${what}/${file.split("/").map(encodeURIComponent).join("/")}`;
+
+let panel = null;
+if ($("charts")) {
+  panel = new Panel($("charts"), address);
+  panel.show([{ id, label, live: !ended }], JSON.parse(metrics));
+}
+
+// ---- output
+
+function showLog(name) {
+  const host = element("div", "log-host", "", { id: "log" });
+  $("log").replaceWith(host);
+  return new LogView(host, {
+    follow: !ended,
+    async fetchRange(from, to) {
+      const answer = await fetch(at(`api/run/${id}/log`, { name, from, to }));
+      if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+      return { bytes: new Uint8Array(await answer.arrayBuffer()), size: Number(answer.headers.get("x-size")) };
+    },
+    async search(text, from, { backward, regex }) {
+      const words = (regex ? text.split("|") : [text]).map((word) => ["text", word]);
+      return (await ask(`api/run/${id}/log/search`, [...words, ["name", name], ["from", from], ["back", backward ? "1" : ""]])).at ?? -1;
+    },
+  });
+}
+if ($("log")) showLog("output.log");
+if ($("log-name")) $("log-name").onchange = () => showLog($("log-name").value);
+
+// ---- media
+
+const SHOW = {
+  image: ({ path: file, step }) => [element("img", "", "", { src: path(file), alt: `step ${step ?? "-"}`, loading: "lazy" })],
+  audio: ({ path: file }) => [element("audio", "", "", { src: path(file), controls: "", preload: "none" })],
+  figure: ({ path: file }) => [element("img", "", "", { src: path(file), alt: "figure", loading: "lazy" })],
+  plotly: ({ path: file }) => [element("iframe", "", "", { src: path(file, "figure"), title: "figure", loading: "lazy" })],
+  text: ({ text }) => [element("pre", "code", text)],
+  async table({ path: file }) {
+    const { columns, rows } = await (await fetch(path(file))).json(), most = 200;
+    const line = (cells, tag) => element("tr", "", cells.map((cell) => element(tag, typeof cell === "number" ? "num" : "", cell === null ? "" : typeof cell === "object" ? JSON.stringify(cell) : String(cell))));
+    const note = rows.length > most ? [element("p", "muted", `the first ${most} of ${rows.length} rows`)] : [];
+    return [element("div", "scroll", [element("table", "table", [element("thead", "", [line(columns, "th")]), element("tbody", "", rows.slice(0, most).map((row) => line(row, "td")))])]), ...note];
+  },
+};
+for (const card of document.querySelectorAll(".media .card[data-steps]")) {
+  const steps = JSON.parse(card.dataset.steps), range = card.querySelector("input"), shown = card.querySelector(".shown");
+  const show = told(async () => {
+    const one = steps[range ? Number(range.value) : 0];
+    shown.replaceChildren(...(await (SHOW[card.dataset.kind] ?? SHOW.text)(one)));
+    card.querySelector("output").textContent = one.step === null ? "" : `step ${one.step}`;
+  });
+  if (range) range.oninput = show;
+  show();
+}
+for (const card of document.querySelectorAll(".media .card[data-kind=histogram]")) {
+  told(async () => {
+    const { steps } = await ask(`api/run/${id}/histograms`, { name: card.dataset.name });
+    new Heatmap(card.querySelector(".shown"), { title: card.dataset.name, steps: steps.map((one, i) => ({ ...one, step: one.step ?? i })) });
+  })();
+}
+
+// ---- files
+
+if ($("preview")) {
+  split(document.querySelector(".files"), "lx-files");
+  document.querySelector(".files").addEventListener("click", told(async (event) => {
+    const link = event.target.closest("a.preview");
+    if (!link || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    const { kind } = link.dataset, head = element("h2", "", link.title);
+    if (kind === "image") $("preview").replaceChildren(head, element("img", "", "", { src: link.href, alt: link.title }));
+    else if (kind === "audio" || kind === "video") $("preview").replaceChildren(head, element(kind, "", "", { src: link.href, controls: "" }));
+    else {
+      const most = 200000, text = await (await fetch(link.href, { headers: { range: `bytes=0-${most - 1}` } })).text();
+      $("preview").replaceChildren(head, element("pre", "code", text), ...(text.length >= most ? [element("p", "muted", "cut here: save it to see the rest")] : []));
+    }
+  }));
+}
+
+if (!ended) {
+  watch(told(async () => {
+    panel?.refresh();
+    const { runs } = await ask("api/runs", { q: `run = "${id}"`, archived: "1" });
+    const now = runs[0]?.status;
+    if (now !== status || (!panel && Object.keys(runs[0]?.metrics ?? {}).length && document.querySelector(".empty"))) location.reload();
+  }));
+}

@@ -1,0 +1,28 @@
+/** The page of an exported file: a table and charts, from the data that stands in it. */
+import { Group, LineChart, groupMean, stylesOf } from "./chart.js";
+import { chip, element } from "./format.js";
+
+const { runs, params, metrics, curves } = JSON.parse(document.getElementById("data").textContent), group = new Group();
+const styles = stylesOf(runs.map((run) => run.id)), page = document.getElementById("page");
+const swatch = (id) => {
+  const node = element("span", "swatch");
+  node.style.background = styles.get(id).color;
+  return node;
+};
+const head = element("tr", "", ["run", "experiment", "state", ...params, ...metrics].map((name) => element("th", "", name)));
+const lines = runs.map((run) => {
+  const row = element("tr", "", [element("th", "", [swatch(run.id), run.label]), element("td", "", run.experiment), element("td", "", [chip(run.status)]),
+    ...params.map((name) => element("td", "", run.params[name] ?? "-")), ...metrics.map((name) => element("td", "num", run.metrics[name] ?? "-"))]);
+  row.onpointerenter = () => group.tell("hover", run.id);
+  row.onpointerleave = () => group.tell("hover", null);
+  return row;
+});
+page.append(element("div", "scroll", [element("table", "table", [element("thead", "", [head]), element("tbody", "", lines)])]));
+const cards = page.appendChild(element("div", "cards"));
+for (const [name, found] of Object.entries(curves)) {
+  const host = element("div"), card = element("article", "card", [element("header", "", [element("h3", "", name)]), host]);
+  cards.append(card);
+  const series = found.map((one) => ({ ...one, ...styles.get(one.id) }));
+  const crowd = series.length > 30 ? [{ id: "mean", label: `mean of ${series.length}`, color: "#0a5bc4", ...groupMean(series) }] : series;
+  new LineChart(host, { title: name, group, series: crowd });
+}
