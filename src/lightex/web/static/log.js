@@ -11,6 +11,7 @@ const ERRORS = "error|exception|traceback";
 /** The whole lines of bytes that begin at `first`; whole UTF-8 letters where one line fills them all. */
 function whole(bytes, first, atStart, atEnd) {
   let from = atStart ? 0 : bytes.indexOf(10) + 1, to = atEnd ? bytes.length : bytes.lastIndexOf(10) + 1;
+  if (from === bytes.length) from = 0; // its only end is its last byte
   if (!from && !atStart) while ((bytes[from] & 0xc0) === 0x80) from += 1;
   if (to <= from) {
     to = bytes.length;
@@ -45,14 +46,14 @@ export class LogView {
       return node;
     };
     this.query = element("input", "input", "", { type: "search", placeholder: "Search the log", "aria-label": "Search the log" });
-    this.query.onkeydown = (event) => event.key === "Enter" && this.find(event.shiftKey);
+    this.query.addEventListener("keydown", (event) => event.key === "Enter" && this.find(event.shiftKey));
     const seeking = this.search ? [this.query, ...[["↑", "Previous match (N)", () => this.find(true)], ["↓", "Next match (n)", () => this.find()],
       ["First error", `${ERRORS.replaceAll("|", ", ")} (e)`, () => this.firstError()]].map(button)] : [];
     this.where = element("span", "where", "", { role: "status" });
     this.text = element("div", "log-text", "", { tabindex: "0", role: "log", "aria-label": "Log", "aria-live": "off" });
-    this.text.onscroll = () => this.#scrolled();
-    this.text.onwheel = (event) => event.deltaY < 0 && this.follow(false);
-    this.text.onkeydown = (event) => this.#key(event);
+    this.text.addEventListener("scroll", () => this.#scrolled());
+    this.text.addEventListener("wheel", (event) => event.deltaY < 0 && this.follow(false), { passive: true });
+    this.text.addEventListener("keydown", (event) => this.#key(event));
     this.host.classList.add("log");
     this.host.replaceChildren(element("div", "row", [...seeking, ...[["Start", "To the start (Home)", () => this.toStart()],
       ["End", "To the end (End)", () => this.toEnd()], ["Follow", "Stay at the end as it grows (f)", () => this.follow(!this.following), "following"],
@@ -64,7 +65,7 @@ export class LogView {
 
   /** One thing after the other, since scrolling, growing and jumping all change the pages. */
   #then(work) {
-    this.busy = this.busy.then(work).then(() => this.#tell(), (error) => {
+    this.busy = this.busy.then(work).then(() => this.#scrolled(), (error) => {
       this.where.textContent = `The log cannot be read: ${error.message}`;
     });
     return this.busy;
@@ -95,7 +96,8 @@ export class LogView {
     this.pages[front ? "unshift" : "push"](page);
     this.text[front ? "prepend" : "append"](page.box);
     if (front) this.text.scrollTop = scrollTop + this.text.scrollHeight - scrollHeight; // what is read stays where it is
-    if (this.pages.length > PAGES) this.#drop(front);
+    const view = this.text.getBoundingClientRect(), far = this.pages.at(front ? -1 : 0).box.getBoundingClientRect();
+    if (this.pages.length > PAGES && (front ? far.top > view.bottom + 2000 : far.bottom < view.top - 2000)) this.#drop(front);
   }
 
   #drop(last) {
@@ -143,7 +145,7 @@ export class LogView {
     const up = scrollTop < 600 && this.pages[0].from > 0, down = scrollHeight - scrollTop - clientHeight < 1200 && this.end < this.size;
     if (!up && !down) return;
     this.loading = true;
-    this.#then(() => (up ? this.#backward() : this.#forward())).then(() => { this.loading = false; });
+    this.#then(() => (up ? this.#backward() : this.#forward()).finally(() => { this.loading = false; }));
   }
 
   /** Tells where in the log the reader is. */
