@@ -7,6 +7,17 @@ const PAGES = 6; // kept
 const BLOCK = 100; // lines, which the browser lays out or skips together
 const LONG = 8000; // letters of a line that are shown
 const ERRORS = "error|exception|traceback";
+/** Buttons and keys: word, title, key, deed, and for a toggle the name of its state. The first three need a search. */
+const ACTIONS = [
+  ["↑", "Previous match", "N", (view) => view.find(true)],
+  ["↓", "Next match", "n", (view) => view.find()],
+  ["First error", ERRORS.replaceAll("|", ", "), "e", (view) => view.firstError()],
+  ["Start", "To the start", "Home", (view) => view.toStart()],
+  ["End", "To the end", "End", (view) => view.toEnd()],
+  ["Follow", "Stay at the end as it grows", "f", (view) => view.follow(!view.following), "following"],
+  ["Wrap", "Wrap long lines", "w", (view) => view.wrap(!view.wrapping), "wrapping"],
+  ["Copy", "Copy the selection, or what is loaded", "y", (view) => view.copy()],
+];
 
 /** The whole lines of bytes that begin at `first`; whole UTF-8 letters where one line fills them all. */
 function whole(bytes, first, atStart, atEnd) {
@@ -39,29 +50,24 @@ export class LogView {
   }
 
   #build() {
-    const button = ([word, title, act, name]) => {
-      const node = element("button", "btn plain", word, { type: "button", title, ...(name ? { "aria-pressed": "false" } : {}) });
-      node.onclick = act;
-      if (name) this[`${name}Button`] = node;
+    const buttons = ACTIONS.slice(this.search ? 0 : 3).map(([word, title, key, act, toggle]) => {
+      const node = element("button", "btn plain", word, { type: "button", title: `${title} (${key})` });
+      node.onclick = () => { act(this); };
+      if (toggle) this[`${toggle}Button`] = node;
       return node;
-    };
+    });
     this.query = element("input", "input", "", { type: "search", placeholder: "Search the log", "aria-label": "Search the log" });
-    this.query.addEventListener("keydown", (event) => event.key === "Enter" && this.find(event.shiftKey));
-    const seeking = this.search ? [this.query, ...[["↑", "Previous match (N)", () => this.find(true)], ["↓", "Next match (n)", () => this.find()],
-      ["First error", `${ERRORS.replaceAll("|", ", ")} (e)`, () => this.firstError()]].map(button)] : [];
+    this.query.hidden = !this.search;
     this.where = element("span", "where", "", { role: "status" });
     this.text = element("div", "log-text", "", { tabindex: "0", role: "log", "aria-label": "Log", "aria-live": "off" });
+    this.query.addEventListener("keydown", (event) => event.key === "Enter" && this.find(event.shiftKey));
     this.text.addEventListener("scroll", () => this.#scrolled());
     this.text.addEventListener("wheel", (event) => event.deltaY < 0 && this.follow(false), { passive: true });
     this.text.addEventListener("keydown", (event) => this.#key(event));
     this.host.classList.add("log");
-    this.host.replaceChildren(element("div", "row", [...seeking, ...[["Start", "To the start (Home)", () => this.toStart()],
-      ["End", "To the end (End)", () => this.toEnd()], ["Follow", "Stay at the end as it grows (f)", () => this.follow(!this.following), "following"],
-      ["Wrap", "Wrap long lines (w)", () => this.wrap(!this.wrapping), "wrapping"],
-      ["Copy", "Copy the selection, or what is loaded", () => this.copy()]].map(button), this.where]), this.text);
+    this.host.replaceChildren(element("div", "row", [this.query, ...buttons, this.where]), this.text);
+    this.#press("wrapping", false);
   }
-
-  // ---- pages
 
   /** One thing after the other, since scrolling, growing and jumping all change the pages. */
   #then(work) {
@@ -157,8 +163,6 @@ export class LogView {
     this.where.textContent = this.size ? `${atEnd ? "end" : `${Math.floor((100 * this.top) / this.size)} %`} of ${size(this.size)}` : "empty";
   }
 
-  // ---- what the buttons do
-
   toStart() {
     this.follow(false);
     return this.#then(async () => {
@@ -244,7 +248,7 @@ export class LogView {
     const match = this.#matches(block).find(([at]) => at >= start)?.[1];
     if (!match) return;
     middle(match.getBoundingClientRect());
-    CSS.highlights?.set("log-now", new Highlight(match));
+    CSS.highlights?.set("log-now", Object.assign(new Highlight(match), { priority: 1 }));
   }
 
   /** The matches in a block, each as its place in the text and as a range. */
@@ -275,11 +279,10 @@ export class LogView {
   }
 
   #key(event) {
-    const act = { End: () => this.toEnd(), Home: () => this.toStart(), n: () => this.find(), N: () => this.find(true), e: () => this.firstError(),
-      f: () => this.follow(!this.following), w: () => this.wrap(!this.wrapping), "/": () => this.query.focus() }[event.key];
+    const act = event.key === "/" ? () => this.query.focus() : ACTIONS.find(([, , key]) => key === event.key)?.[3];
     if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    act();
+    act(this);
   }
 
   destroy() {

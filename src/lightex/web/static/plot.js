@@ -182,8 +182,8 @@ export class Plot {
     ctx.globalAlpha = 1;
   }
 
-  /** The tooltip beside a place. @param {[label: string, value: string, color?: string][]} rows none hide it */
-  tipAt(x, y, title, rows) {
+  /** The tooltip beside a place, one that is not the pointer's `own` within the plot. @param {[string, string, string?][]} rows none hide it */
+  tipAt(x, y, title, rows, own = true) {
     this.tip.hidden = !rows.length;
     if (!rows.length) return;
     this.tip.replaceChildren(element("div", "muted", title), ...rows.map(([label, value, color]) => {
@@ -191,11 +191,11 @@ export class Plot {
       dot.style.background = color ?? "";
       return element("div", "", [dot, element("span", "label", middle(label, 28)), element("span", "num", value)]);
     }));
-    const { left } = this.host.getBoundingClientRect(), wide = this.tip.offsetWidth, at = left + x + 14;
-    this.tip.style.transform = `translate(${Math.round((at + wide > innerWidth ? Math.max(0, at - 28 - wide) : at) - left)}px, ${Math.round(y)}px)`;
+    const { left, right } = this.host.getBoundingClientRect(), wide = this.tip.offsetWidth, at = left + x + 14;
+    const place = at + wide > (own ? innerWidth : right) ? Math.max(own ? 0 : left, at - 28 - wide) : at;
+    this.tip.style.transform = `translate(${Math.round(place - left)}px, ${Math.round(y)}px)`;
+    this.tip.style.zIndex = own ? 5 : 4;
   }
-
-  // ---- the pointer
 
   at(event) {
     const box = this.host.getBoundingClientRect();
