@@ -509,7 +509,7 @@ def test_a_log_of_100_mb_scrolls_jumps_and_searches_without_freezing(log_page):
     for _ in range(40):
         page.mouse.wheel(0, 9000)
         page.wait_for_timeout(15)
-    until(page, "text.querySelectorAll('.log-block').length > 60 && !log.loading")
+    until(page, "log.pages[0].from > 0 && !log.loading")
     assert "�" not in page.evaluate("text.textContent")
     page.keyboard.press("Tab")
     page.evaluate("text.focus()")
@@ -524,7 +524,7 @@ def test_a_log_of_100_mb_scrolls_jumps_and_searches_without_freezing(log_page):
     until(page, "document.querySelector('.where').textContent.startsWith('end of 10')")
     page.click("text=Start")
     until(page, "text.textContent.includes('step=000000') && text.scrollTop === 0")
-    assert page.evaluate("asked.every(([a, b]) => b - a <= 262144)")
+    assert page.evaluate("asked.every(([a, b]) => b - a <= 131072)")
     assert max(page.evaluate("window.long"), default=0) < 200
     assert page.evaluate("text.querySelectorAll('*').length") < 60_000
 
@@ -565,7 +565,7 @@ def test_a_followed_log_stays_at_its_end(log_page, server):
 
 def test_letters_and_long_lines_cut_by_a_page_are_whole(log_page):
     page = log_page(("ä" * 200_000 + "\nnext\n" + "😀" * 100_000 + "\nend").encode())
-    page.click("text=End")
+    page.evaluate("log.toEnd()")
     until(page, "text.textContent.endsWith('end\\n') && log.pages[0].from === 0 && !log.loading")
     assert "�" not in page.evaluate("text.textContent")
     assert re.search("ä{4000} … and [0-9]+ letters\n", page.evaluate("text.textContent"))

@@ -1,9 +1,9 @@
-/** A log of any length: a megabyte or so of it is on the page, the rest is fetched by byte range. */
+/** A log of any length: a part of it is on the page, the rest is fetched by byte range. */
 import { appendAnsi, folded } from "./ansi.js";
 import { element, size } from "./format.js";
 
-const PAGE = 256 * 1024; // bytes fetched at a time
-const PAGES = 6; // kept
+const PAGE = 128 * 1024; // bytes fetched at a time
+const PAGES = 3; // kept: a Tab goes past every element there is
 const BLOCK = 100; // lines, which the browser lays out or skips together
 const LONG = 8000; // letters of a line that are shown
 const ERRORS = "error|exception|traceback";
@@ -117,8 +117,10 @@ export class LogView {
   }
 
   /** Adds the next page, or the one from a byte on. An unfinished line is a page of its own: it comes again when longer. */
-  async #forward(from = this.end, atStart = true) {
+  async #forward(from = this.end, atStart = true, anew = false) {
     const bytes = await this.#fetch(from, from + PAGE), atEnd = from + bytes.length >= this.size, page = whole(bytes, from, atStart, atEnd);
+    if (anew) this.text.replaceChildren();
+    if (anew) this.pages = [];
     const cut = atEnd ? page.bytes.lastIndexOf(10) + 1 : 0;
     if (cut) this.#add({ from: page.from, to: page.from + cut, bytes: page.bytes.subarray(0, cut) });
     this.#add({ from: page.from + cut, to: page.to, bytes: page.bytes.subarray(cut), open: atEnd });
@@ -132,10 +134,8 @@ export class LogView {
 
   /** Shows the log from about a byte on. */
   #load(byte) {
-    this.text.replaceChildren();
-    this.pages = [];
-    const from = Math.max(0, byte - PAGE / 8);
-    return this.#forward(from, from === 0);
+    const from = Math.max(0, byte - PAGE / 4);
+    return this.#forward(from, from === 0, true);
   }
 
   async #toSize() {
