@@ -109,7 +109,9 @@ def open_page(chromium: Any, server: Any, tmp_path: Path) -> Iterator[Callable[.
     server.pages = tmp_path
     with _watched(chromium) as (context, complaints):
 
-        def opened(script: str, body: str = "", name: str = "page", ready: str = "window.ready", **emulated: Any) -> Any:
+        def opened(
+            script: str, body: str = "", name: str = "page", ready: str = "window.ready", **emulated: Any
+        ) -> Any:
             (tmp_path / f"{name}.js").write_text(script)
             (tmp_path / f"{name}.html").write_text(HEAD.format(body=body, name=name))
             page = context.new_page()
@@ -122,9 +124,7 @@ def open_page(chromium: Any, server: Any, tmp_path: Path) -> Iterator[Callable[.
             return page
 
         yield opened
-        for page in context.pages:
-            complaints += page.evaluate("window.wrong")
-        assert complaints == []
+        assert complaints + [wrong for page in context.pages for wrong in page.evaluate("window.wrong")] == []
 
 
 def until(page: Any, expression: str, seconds: float = 20) -> Any:

@@ -77,10 +77,10 @@ def test_numbers_times_sizes_and_names_are_short_and_right(open_page):
     page = open_page(f"{IMPORTS}window.ready = true;")
     for call, said in {
         "number(0.123456)": "0.1235", "number(1234.5678)": "1235", "number(123456)": "123456", "number(1234567)": "1.235e6",
-        "number(-0.00001234)": "−1.234e−5", "number(2e7)": "2e7", "number('NaN')": "NaN", "number('-Infinity')": "−∞",
-        "number(null)": "–", "number(0)": "0", "number(0.1, 17)": "0.1", "number(6.02e23)": "6.02e23",
+        "number(-0.00001234)": "-1.234e-5", "number(2e7)": "2e7", "number('NaN')": "NaN", "number('-Infinity')": "-∞",
+        "number(null)": "—", "number(0)": "0", "number(0.1, 17)": "0.1", "number(6.02e23)": "6.02e23",
         "duration(0.4)": "0.4 s", "duration(42)": "42 s", "duration(75)": "01:15", "duration(3720)": "1h 02m",
-        "duration(277200)": "3d 05h", "duration(null)": "–", "ago(1000, 1180)": "3 min ago", "ago(1000, 1001)": "just now",
+        "duration(277200)": "3d 05h", "duration(null)": "—", "ago(1000, 1180)": "3 min ago", "ago(1000, 1001)": "just now",
         "ago(9000, 1000)": "in 2 h", "size(123456789)": "123 MB", "size(0)": "0 B", "middle('abcdefghij', 7)": "abc…hij",
         "middle('short')": "short", "state('SUCCEEDED').word": "succeeded", "chip('FAILED').textContent": "✕ failed",
         "numberNode(0.123456789).title": "0.123456789",
@@ -103,7 +103,7 @@ def test_a_hundred_curves_are_drawn_in_time_and_the_lowest_and_highest_point_are
     assert max(page.evaluate("window.long"), default=0) < 200  # measured under 60 ms on a quiet machine
     for peak in ("9", "-9"):
         assert page.evaluate(f"[-1, 0, 1].some((d) => inRow($('a'), chart.Y.px({peak}) + d, {RED}) > 0)")
-    assert page.get_attribute("#a", "aria-label") == "loss: 100 curves, min −9, max 9, last " + page.evaluate(
+    assert page.get_attribute("#a", "aria-label") == "loss: 100 curves, min -9, max 9, last " + page.evaluate(
         "[Math.min, Math.max].map((f) => format.number(f(...chart.series.map((s) => s.y.at(-1))))).join(' to ')"
     )
 
@@ -178,7 +178,7 @@ def test_what_is_not_finite_is_marked_and_counted(chart):
     page = chart("""
     window.chart = draw($("a"), {}, [line("r", [1, null, 2, "Infinity", 3, "-Infinity", NaN], { odd: [{ x: 9, kind: "nan" }] })]);
     """)
-    assert page.inner_text(".chart-note") == "3 NaN · 1 +∞ · 1 −∞"
+    assert page.inner_text(".chart-note") == "3 NaN · 1 +∞ · 1 -∞"
     assert page.evaluate(f"inRow($('a'), chart.Y.px(chart.Y.lo) + 2, {RED})") > 2
     assert page.evaluate(f"inRow($('a'), chart.Y.px(chart.Y.hi) + 2, {RED})") > 2
     assert page.evaluate("chart.X.hi") == 9
@@ -339,7 +339,9 @@ def test_a_run_keeps_its_colour_and_all_stand_out_in_both_themes(open_page):
     for color in colors:
         assert 1.05 / (light(color) + 0.05) >= 3, color
         assert (light(color) + 0.05) / (light([0x16, 0x1A, 0x21]) + 0.05) >= 3, color
-    told = page.evaluate("[...stylesOf(Array.from({ length: 40 }, (_, i) => `run-${i}`)).values()].map((s) => s.color + s.dash)")
+    told = page.evaluate(
+        "[...stylesOf(Array.from({ length: 40 }, (_, i) => `run-${i}`)).values()].map((s) => s.color + s.dash)"
+    )
     assert len(set(told)) > 30
 
 
@@ -447,7 +449,7 @@ def test_scatter_matrix_heatmap_and_bars_tell_what_they_show(chart):
     page.click("#d button")
     assert page.evaluate("picked") == ["r0"]
     assert page.evaluate("[...document.querySelectorAll('#e .bar')].map((b) => b.style.width)") == ["100%", "50%"]
-    assert "↘ −0.5" in page.inner_text("#e")
+    assert "↘ -0.5" in page.inner_text("#e")
 
 
 def test_ansi_colours_become_styles_and_other_sequences_vanish(open_page):
@@ -500,7 +502,10 @@ def log_page(open_page, server):
 
 
 def test_a_log_of_100_mb_scrolls_jumps_and_searches_without_freezing(log_page):
-    some = b"".join(b"2026-11-26 12:41:47 \x1b[32mINFO\x1b[0m step=%06d loss=0.1234 \xc3\xa4\xf0\x9f\x98\x80\n" % i for i in range(16_000))
+    some = b"".join(
+        b"2026-11-26 12:41:47 \x1b[32mINFO\x1b[0m step=%06d loss=0.1234 \xc3\xa4\xf0\x9f\x98\x80\n" % i
+        for i in range(16_000)
+    )
     log = bytearray(some * (100_000_000 // len(some) + 1))
     log[5_000_000:5_000_026] = b"\nTraceback (most recent):\n"
     log[70_000_000:70_000_014] = b"\nneedle in it\n"
@@ -596,5 +601,7 @@ def test_an_unreadable_log_says_so(open_page):
 def test_the_scripts_are_small_and_take_no_markup_from_data():
     sources = {path.name: path.read_text() for path in Path(STATIC).glob("*.js")}
     for name, source in sources.items():
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", source), name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", source), (
+            name
+        )
     assert len((STATIC / "style.css").read_bytes()) <= 14 * 1024

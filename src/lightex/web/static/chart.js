@@ -14,7 +14,7 @@ export { groupMean, smooth } from "./series.js";
  *   odd?: {x: number, kind: "nan"|"+inf"|"-inf"}[]}} Series what is not finite in y is marked, as `odd` is; `raw` is faint
  */
 const DEFAULTS = { xKind: "number", xLog: false, yLog: false, smoothing: 0, clip: false, near: 8, shareZoom: false, onZoom() {}, series: [] };
-const ODD = { nan: ["×", "NaN"], "+inf": ["▲", "+∞"], "-inf": ["▼", "−∞"] };
+const ODD = { nan: ["×", "NaN"], "+inf": ["▲", "+∞"], "-inf": ["▼", "-∞"] };
 
 /** JSON has no NaN: it comes as null or in words. */
 const floats = (list) => Float64Array.from(list, (v) => (v === null ? NaN : Number(v)));

@@ -17,7 +17,7 @@ class Told extends Plot {
   set(options) {
     super.set(options);
     const [head, ...rows] = this.table(), more = rows.length > ROWS ? `, the first ${ROWS} of ${rows.length} rows` : "";
-    const line = (tag) => (cells) => element("tr", "", cells.map((v) => element(tag, "", typeof v === "number" ? number(v) : String(v ?? "–"))));
+    const line = (tag) => (cells) => element("tr", "", cells.map((v) => element(tag, "", typeof v === "number" ? number(v) : String(v ?? "—"))));
     this.live.replaceChildren(element("table", "", [element("caption", "", this.options.title + more), line("th")(head), ...rows.slice(0, ROWS).map(line("td"))]));
     this.live.removeAttribute("aria-live");
   }
@@ -50,7 +50,7 @@ export class Parallel extends Told {
   }
 
   tell({ values }) {
-    return this.options.axes.map(({ key, label, kind }) => [label, kind === "category" ? middle(values[key] ?? "–") : number(values[key], 6)]);
+    return this.options.axes.map(({ key, label, kind }) => [label, kind === "category" ? middle(values[key] ?? "—") : number(values[key], 6)]);
   }
 
   #layout() {
