@@ -34,7 +34,7 @@ export class LineChart extends Plot {
   /** @param {HTMLElement} host an empty element @param {Partial<typeof DEFAULTS>} options see the README */
   constructor(host, options = {}) {
     super(host, { ...DEFAULTS, ...options });
-    Object.assign(this, { hidden: new Set(), range: null, cursor: null, drag: null });
+    Object.assign(this, { series: [], hidden: new Set(), range: null, cursor: null, drag: null });
     host.classList.add("lines");
     host.addEventListener("dblclick", () => this.reset());
     this.set();
@@ -46,9 +46,8 @@ export class LineChart extends Plot {
   }
 
   set(options = {}) {
-    Object.assign(this.options, options);
-    this.series = this.options.series.map((s) => prepare(s, this.options.smoothing));
-    super.set();
+    this.stale = true;
+    super.set(options);
   }
 
   /** Shows or hides the curves of an id. */
@@ -92,7 +91,20 @@ export class LineChart extends Plot {
     download(`${this.options.title.replace(/[^\w.-]+/g, "_") || "chart"}.${kind}`, kind === "csv" ? this.toCSV() : await this.toPNG());
   }
 
+  /** Makes the curves of what was given: here, since smoothing those of twenty charts at once would hold the page. */
+  * #renew() {
+    this.stale = false;
+    const series = [];
+    for (const given of this.options.series) {
+      series.push(prepare(given, this.options.smoothing));
+      yield;
+    }
+    this.series = series;
+    this.label();
+  }
+
   * paint(ctx) {
+    if (this.stale) yield* this.#renew();
     const { xLog, yLog, clip, xKind } = this.options, shown = this.visible;
     const x = this.range ?? padded(extent(shown.flatMap((s) => [s.x, s.odd.map((o) => o.x)]), xLog), xLog, 0);
     const curves = shown.flatMap((s) => [[s.x, s.y], ...(s.raw ? [[s.raw.x, s.raw.y]] : []), ...(s.low && !clip ? [[s.x, s.low], [s.x, s.high]] : [])]);
