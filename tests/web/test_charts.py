@@ -452,6 +452,41 @@ def test_scatter_matrix_heatmap_and_bars_tell_what_they_show(chart):
     assert "↘ -0.5" in page.inner_text("#e")
 
 
+def test_nothing_to_show_and_odd_data_are_no_error(chart):
+    page = chart(
+        """
+    window.all = [[], [line("none", [])], [line("nan", [NaN, null])], [line("flat", [5, 5, 5])], [line("zero", [0])],
+      [line("huge", [1e300, -1e300])], [line("back", [1, 2, 3], { x: [3, 1, 2] })], [line("time", [1, 2], { x: [1.7e9, 1.7e9 + 1e8] })]]
+      .flatMap((series) => ["number", "relative", "wall"].flatMap((xKind) => [false, true].map((log) => {
+        const chart = new LineChart($("b").appendChild(document.createElement("div")), { xKind, yLog: log, xLog: log, smoothing: log ? 0.5 : 0, clip: log });
+        chart.setData(series);
+        return chart;
+      })));
+    const host = () => $("c").appendChild(document.createElement("div"));
+    all.push(new Parallel(host(), { axes: [], rows: [] }), new Heatmap(host(), { steps: [] }),
+      new Parallel(host(), { axes: [{ key: "a", label: "a", kind: "log" }, { key: "b", label: "b", kind: "category" }], rows: [{ id: "1", label: "1", values: { a: -1 } }] }),
+      new Scatter(host(), { x: { label: "x", log: true }, y: { label: "y" }, points: [] }),
+      new Heatmap(host(), { steps: [{ step: 7, edges: [0, 0, 1], counts: [0, 0] }] }));
+    bars(host(), [{ id: "1", label: "1", value: NaN }, { id: "2", label: "2", value: 0 }], { title: "none" });
+    for (const one of all) one.host.scrollIntoView();
+    """,
+        '<div id="b"></div><div id="c"></div>',
+    )
+    for part in [*range(0, 48, 3), *range(48, 53)]:
+        page.evaluate(f"all[{part}].host.scrollIntoView()")
+        until(page, f"all[{part}].box")
+        page.focus(f"#b > [tabindex] >> nth={part}") if part < 48 else page.evaluate(f"all[{part}].host.focus()")
+        for key in ("ArrowRight", "ArrowDown", "+", "0", "Escape"):
+            page.keyboard.press(key)
+        box = page.evaluate(
+            f"(() => {{ const r = all[{part}].host.getBoundingClientRect(); return [r.left + 300, r.top + 90]; }})()"
+        )
+        page.mouse.move(*box)
+    assert page.evaluate("all[36].series[0].x.join()") == "1,2,3"
+    page.evaluate("all.forEach((one) => one.destroy())")
+    assert page.evaluate("$('b').textContent") == ""
+
+
 def test_ansi_colours_become_styles_and_other_sequences_vanish(open_page):
     page = open_page(f"{IMPORTS}window.ready = true;")
     shown = page.evaluate(r"""(() => {

@@ -191,14 +191,14 @@ export class Parallel extends Told {
   /** Left and right choose an axis, up cuts off its lowest tenth, down its highest, Escape takes all filters away. */
   key(event) {
     const { axes, axis, brushes } = this.options, turn = { ArrowLeft: axes.length - 1, ArrowRight: 1 }[event.key];
-    const cut = { ArrowUp: [1, 0], ArrowDown: [0, 1] }[event.key], lane = this.lanes[axis], { lo, hi, px } = lane.scale;
-    if (!turn && !cut && event.key !== "Escape") return;
+    const cut = { ArrowUp: [1, 0], ArrowDown: [0, 1] }[event.key], lane = this.lanes[axis];
+    if (!lane || (!turn && !cut && event.key !== "Escape")) return;
     event.preventDefault();
     if (turn) {
       this.set({ axis: (axis + turn) % axes.length });
       return;
     }
-    const old = brushes[lane.key], step = lane.words ? px(0) - px(1) : (px(lo) - px(hi)) / 10;
+    const { lo, hi, px } = lane.scale, old = brushes[lane.key], step = lane.words ? px(0) - px(1) : (px(lo) - px(hi)) / 10;
     const ends = (!old ? [lo, hi] : lane.words ? [lane.words.indexOf(old[0]) - 0.5, lane.words.indexOf(old.at(-1)) + 0.5] : old).map(px);
     if (cut) this.#cut(lane, [ends[0] - step * cut[0] - 1e-6, ends[1] + step * cut[1] + 1e-6]);
     else this.options.brushes = {};
@@ -329,7 +329,7 @@ export class Heatmap extends Told {
   }
 
   * paint(ctx) {
-    const { steps } = this.options, [from, to] = padded([steps[0]?.step, steps.at(-1)?.step], false, 0), half = (to - from) / steps.length / 2;
+    const { steps } = this.options, [from, to] = padded([steps[0]?.step, steps.at(-1)?.step], false, 0), half = (to - from) / (steps.length || 1) / 2;
     this.axes(ctx, { range: [from - half, to + half] }, { range: padded(extent(steps.map((s) => s.edges)), false, 0) });
     const ends = steps.map((s, i) => (i ? (s.step + steps[i - 1].step) / 2 : from - half)).concat(to + half);
     this.columns = ends.map((v) => Math.round(this.X.px(v)));
