@@ -43,7 +43,11 @@ export class LogView {
   constructor(host, { fetchRange, search = null, follow = false, every = 1000 }) {
     Object.assign(this, { host, fetchRange, search, size: 0, pages: [], busy: Promise.resolve(), top: 0, found: -1 });
     this.#build();
-    this.timer = setInterval(() => this.following && !document.hidden && this.grow(), every);
+    const look = async () => {
+      if (this.following && !document.hidden) await this.grow();
+      if (host.isConnected) this.timer = setTimeout(look, every);
+    };
+    this.timer = setTimeout(look, every);
     this.#press("following", follow);
     /** Settles when something is shown. */
     this.ready = follow ? this.toEnd() : this.toStart();
@@ -58,7 +62,7 @@ export class LogView {
     });
     this.query = element("input", "input", "", { type: "search", placeholder: "Search the log", "aria-label": "Search the log" });
     this.query.hidden = !this.search;
-    this.where = element("span", "where", "", { role: "status" });
+    this.where = element("span", "where");
     this.text = element("div", "log-text", "", { tabindex: "0", role: "log", "aria-label": "Log", "aria-live": "off" });
     this.query.addEventListener("keydown", (event) => event.key === "Enter" && this.find(event.shiftKey));
     this.text.addEventListener("scroll", () => this.#scrolled());
@@ -69,12 +73,18 @@ export class LogView {
     this.#press("wrapping", false);
   }
 
-  /** One thing after the other, since scrolling, growing and jumping all change the pages. */
+  /** One thing after the other, since scrolling, growing and jumping all change the pages. @returns {Promise<boolean>} whether it went well */
   #then(work) {
-    this.busy = this.busy.then(work).then(() => this.#scrolled(), (error) => {
-      this.where.textContent = `The log cannot be read: ${error.message}`;
-    });
+    this.busy = this.busy.then(work).then(() => {
+      this.#scrolled();
+      return true;
+    }, (error) => this.#say(`The log cannot be read: ${error.message}`));
     return this.busy;
+  }
+
+  #say(text, live = "polite") {
+    this.where.ariaLive = live;
+    this.where.textContent = text;
   }
 
   async #fetch(from, to) {
@@ -160,7 +170,8 @@ export class LogView {
     const i = boxes.findIndex((box) => box.bottom > edge), page = this.pages[i];
     if (page) this.top = Math.floor(page.from + (page.to - page.from) * Math.max(0, (edge - boxes[i].top) / boxes[i].height));
     const atEnd = this.end >= this.size && this.text.scrollHeight - this.text.scrollTop - this.text.clientHeight < 4;
-    this.where.textContent = this.size ? `${atEnd ? "end" : `${Math.floor((100 * this.top) / this.size)} %`} of ${size(this.size)}` : "empty";
+    const share = atEnd ? "end" : `${Math.floor((100 * this.top) / this.size)} %`;
+    this.#say(this.size ? `${share} of ${size(this.size)}` : "empty", "off"); // every scroll changes it
   }
 
   toStart() {
@@ -214,7 +225,7 @@ export class LogView {
   async copy() {
     const chosen = String(getSelection());
     await navigator.clipboard.writeText(chosen || this.text.textContent);
-    this.where.textContent = chosen ? "the selection is copied" : "what is loaded is copied";
+    this.#say(chosen ? "the selection is copied" : "what is loaded is copied");
   }
 
   firstError() {
@@ -225,13 +236,14 @@ export class LogView {
   async find(backward = false, text = this.query.value, regex = false) {
     if (!text || !this.search) return;
     this.follow(false);
-    const from = regex ? 0 : this.found < 0 ? this.top : this.found + (backward ? 0 : 1), how = { backward, regex };
-    let at = await this.search(text, from, how);
-    if (at < 0 && !regex) at = await this.search(text, backward ? this.size : 0, how);
-    this.found = at;
-    this.pattern = new RegExp(regex ? text : text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "gi");
-    if (at < 0) this.where.textContent = `nothing found for ${text}`;
-    else await this.#then(() => this.#show(at));
+    const well = await this.#then(async () => {
+      const from = regex ? 0 : this.found < 0 ? this.top : this.found + (backward ? 0 : 1), how = { backward, regex };
+      this.found = await this.search(text, from, how);
+      if (this.found < 0 && !regex) this.found = await this.search(text, backward ? this.size : 0, how);
+      this.pattern = new RegExp(regex ? text : text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "gi");
+      if (this.found >= 0) await this.#show(this.found);
+    });
+    if (well && this.found < 0) this.#say(`nothing found for ${text}`);
   }
 
   async #show(byte) {
@@ -286,7 +298,7 @@ export class LogView {
   }
 
   destroy() {
-    clearInterval(this.timer);
+    clearTimeout(this.timer);
     this.host.replaceChildren();
   }
 }

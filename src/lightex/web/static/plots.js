@@ -30,9 +30,8 @@ class Told extends Plot {
 }
 
 /**
- * Parallel coordinates: a line for a run, an axis for a parameter or metric; dragging along an axis filters.
- * Options, besides a Plot's: axes: {key, label, kind: "linear"|"log"|"category"}[], rows: {id, label, values: {[key]: number|string|null}}[],
- * colorBy: a key, onBrush(brushes): for each filtered key [low, high], or the words of a category.
+ * Parallel coordinates: a line for a run, an axis for a parameter or metric; dragging along an axis filters. Options (README):
+ * {axes: {key, label, kind: "linear"|"log"|"category"}[], rows: {id, label, values}[], colorBy?: key, onBrush?(brushes)}.
  */
 export class Parallel extends Told {
   constructor(host, options) {
@@ -207,8 +206,8 @@ export class Parallel extends Told {
 }
 
 /**
- * Points over two axes. Options, besides a Plot's: x, y: {label, log?}, points: {id, label, x, y, color?, value?}[]; `value`
- * colours a point that has no `color`, and `colorBy` is its name; `plain`: no axes, for a matrix.
+ * Points over two axes: {x, y: {label, log?}, points: {id, label, x, y, color?, value?}[], colorBy?: what `value` is,
+ * plain?: no axes, for a matrix}.
  */
 export class Scatter extends Told {
   summary() {
