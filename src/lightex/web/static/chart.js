@@ -181,7 +181,7 @@ export class LineChart extends Plot {
     const at = this.cursor === null ? NaN : this.X.px(this.cursor), near = at >= left - 1 && at <= left + width + 1 ? this.#near() : [];
     const own = this.pointer !== undefined, exact = ({ s, i }) => number(s.exact[i], 17) + (s.y[i] === s.exact[i] ? "" : ` (${number(s.y[i])})`);
     const rows = near.map((one, k) => [one.s.label, own && !k ? exact(one) : number(one.s.exact[one.i], 5), one.s.color]);
-    this.tipAt(at, top, near.length ? xText(near[0].s.x[near[0].i], this.options.xKind) : "", this.drag ? [] : rows.slice(0, own ? 99 : 1), own);
+    this.tipAt(at, top, near.length ? xText(near[0].s.x[near[0].i], this.options.xKind) : "", this.drag ? [] : rows.filter((_, k) => own || near[k].s.id === this.lit || near.length === 1), own);
     if (!near.length) return;
     ctx.fillStyle = this.color("--line-strong");
     ctx.fillRect(Math.round(at), top, 1, height);
