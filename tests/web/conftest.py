@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import threading
@@ -16,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import lightex
+from tests.services.docker import skip_or_fail
 
 STATIC = Path(lightex.__file__).parent / "web" / "static"
 POLICY = "default-src 'self'; style-src 'self'"
@@ -76,13 +78,13 @@ class Handler(SimpleHTTPRequestHandler):
         """Nothing: a test's output is its own."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # playwright keeps an event loop, which is in the way of tests that start their own
 def chromium() -> Iterator[Any]:
     """One headless Chromium for all tests."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not path:
-        pytest.skip("no Chromium is installed")
+    if not path or importlib.util.find_spec("playwright") is None:
+        skip_or_fail("browser", "playwright is not installed" if path else "no Chromium is installed")
+    playwright = importlib.import_module("playwright.sync_api")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
@@ -109,7 +111,9 @@ def open_page(chromium: Any, server: Any, tmp_path: Path) -> Iterator[Callable[.
     server.pages = tmp_path
     with _watched(chromium) as (context, complaints):
 
-        def opened(script: str, body: str = "", name: str = "page", ready: str = "window.ready", **emulated: Any) -> Any:
+        def opened(
+            script: str, body: str = "", name: str = "page", ready: str = "window.ready", **emulated: Any
+        ) -> Any:
             (tmp_path / f"{name}.js").write_text(script)
             (tmp_path / f"{name}.html").write_text(HEAD.format(body=body, name=name))
             page = context.new_page()
@@ -122,9 +126,7 @@ def open_page(chromium: Any, server: Any, tmp_path: Path) -> Iterator[Callable[.
             return page
 
         yield opened
-        for page in context.pages:
-            complaints += page.evaluate("window.wrong")
-        assert complaints == []
+        assert complaints + [wrong for page in context.pages for wrong in page.evaluate("window.wrong")] == []
 
 
 def until(page: Any, expression: str, seconds: float = 20) -> Any:

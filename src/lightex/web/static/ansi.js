@@ -43,8 +43,8 @@ function piece(text, state) {
 
 /** What a carriage return leaves of a line: its last state, with the colours set before. */
 export function folded(line) {
-  const at = line.replace(/\r+$/, "").lastIndexOf("\r");
-  return at < 0 ? line : (line.slice(0, at).match(/\x1b\[[\d;:]*m/g) ?? []).join("") + line.slice(at + 1);
+  const ended = line.replace(/\r+$/, ""), at = ended.lastIndexOf("\r");
+  return at < 0 ? ended : (ended.slice(0, at).match(/\x1b\[[\d;:]*m/g) ?? []).join("") + ended.slice(at + 1);
 }
 
 /**

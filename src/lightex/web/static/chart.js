@@ -9,27 +9,12 @@ export { Group } from "./plot.js";
 export { groupMean, smooth } from "./series.js";
 
 /**
- * @typedef {object} Series
- * @property {string} id whose curve it is, a run's id as a rule
- * @property {string} label @property {string} color @property {number[]} [dash]
- * @property {ArrayLike<number>} x @property {ArrayLike<number|string|null>} y what is not finite becomes a mark
- * @property {{low: ArrayLike<number>, high: ArrayLike<number>}} [band] at the same x's
- * @property {{x: ArrayLike<number>, y: ArrayLike<number>}} [raw] drawn faintly behind
- * @property {{x: number, kind: "nan"|"+inf"|"-inf"}[]} [odd] points that are not finite, besides those in y
- *
- * @typedef {object} Options
- * @property {string} title the metric's name, for screen readers and files
- * @property {"number"|"relative"|"wall"} xKind relative and wall (since 1970) are in seconds
- * @property {boolean} xLog @property {boolean} yLog
- * @property {number} smoothing 0 .. 0.99 @property {boolean} clip y shows the 1st to the 99th percentile
- * @property {number} near how many curves the tooltip lists
- * @property {Group} [group] @property {boolean} shareZoom whether its zoom goes to the group
- * @property {(min: number|null, max: number|null) => void} onZoom null, null: all of it
- * @property {(id: string|null) => void} onHover @property {(id: string) => void} onSelect a click on a curve
+ * @typedef {{id: string, label: string, color: string, dash?: number[], x: ArrayLike<number>, y: ArrayLike<number|string|null>,
+ *   band?: {low: ArrayLike<number>, high: ArrayLike<number>}, raw?: {x: ArrayLike<number>, y: ArrayLike<number>},
+ *   odd?: {x: number, kind: "nan"|"+inf"|"-inf"}[]}} Series what is not finite in y is marked, as `odd` is; `raw` is faint
  */
 const DEFAULTS = { xKind: "number", xLog: false, yLog: false, smoothing: 0, clip: false, near: 8, shareZoom: false, onZoom() {}, series: [] };
-const MARKS = { nan: "×", "+inf": "▲", "-inf": "▼" };
-const KINDS = { nan: "NaN", "+inf": "+∞", "-inf": "−∞" };
+const ODD = { nan: ["×", "NaN"], "+inf": ["▲", "+∞"], "-inf": ["▼", "-∞"] };
 
 /** JSON has no NaN: it comes as null or in words. */
 const floats = (list) => Float64Array.from(list, (v) => (v === null ? NaN : Number(v)));
@@ -46,10 +31,10 @@ function prepare(given, smoothing) {
 }
 
 export class LineChart extends Plot {
-  /** @param {HTMLElement} host an empty element @param {Partial<Options>} options */
+  /** @param {HTMLElement} host an empty element @param {Partial<typeof DEFAULTS>} options see the README */
   constructor(host, options = {}) {
     super(host, { ...DEFAULTS, ...options });
-    Object.assign(this, { hidden: new Set(), range: null, cursor: null, drag: null });
+    Object.assign(this, { series: [], hidden: new Set(), range: null, cursor: null, drag: null });
     host.classList.add("lines");
     host.addEventListener("dblclick", () => this.reset());
     this.set();
@@ -61,9 +46,8 @@ export class LineChart extends Plot {
   }
 
   set(options = {}) {
-    Object.assign(this.options, options);
-    this.series = this.options.series.map((s) => prepare(s, this.options.smoothing));
-    super.set();
+    this.stale = true;
+    super.set(options);
   }
 
   /** Shows or hides the curves of an id. */
@@ -107,9 +91,20 @@ export class LineChart extends Plot {
     download(`${this.options.title.replace(/[^\w.-]+/g, "_") || "chart"}.${kind}`, kind === "csv" ? this.toCSV() : await this.toPNG());
   }
 
-  // ---- drawing
+  /** Makes the curves of what was given: here, since smoothing those of twenty charts at once would hold the page. */
+  * #renew() {
+    this.stale = false;
+    const series = [];
+    for (const given of this.options.series) {
+      series.push(prepare(given, this.options.smoothing));
+      yield;
+    }
+    this.series = series;
+    this.label();
+  }
 
   * paint(ctx) {
+    if (this.stale) yield* this.#renew();
     const { xLog, yLog, clip, xKind } = this.options, shown = this.visible;
     const x = this.range ?? padded(extent(shown.flatMap((s) => [s.x, s.odd.map((o) => o.x)]), xLog), xLog, 0);
     const curves = shown.flatMap((s) => [[s.x, s.y], ...(s.raw ? [[s.raw.x, s.raw.y]] : []), ...(s.low && !clip ? [[s.x, s.low], [s.x, s.high]] : [])]);
@@ -125,7 +120,7 @@ export class LineChart extends Plot {
   /** What the picture leaves out or shows otherwise than as a curve. */
   #remark(shown) {
     const { xLog, yLog, clip } = this.options, count = (f) => shown.reduce((n, s) => n + f(s), 0);
-    const odd = Object.keys(KINDS).map((kind) => [count((s) => s.odd.filter((o) => o.kind === kind).length), KINDS[kind]]);
+    const odd = Object.entries(ODD).map(([kind, [, word]]) => [count((s) => s.odd.filter((o) => o.kind === kind).length), word]);
     const out = count((s) => s.x.filter((x, i) => (xLog && x <= 0) || (yLog && s.exact[i] <= 0)).length);
     this.note.textContent = [...odd, [out, "values ≤ 0 left out"]].filter(([n]) => n).map((part) => part.join(" "))
       .concat(clip ? "outliers clipped" : [], this.range ? "double click shows all" : [], shown.length ? [] : "no curves").join(" · ");
@@ -156,7 +151,7 @@ export class LineChart extends Plot {
       ctx.stroke();
     }
     ctx.textAlign = "center";
-    for (const { x, kind } of s.odd) ctx.fillText(MARKS[kind], this.X.px(x), kind === "+inf" ? top + 4 : top + height + 4);
+    for (const { x, kind } of s.odd) ctx.fillText(ODD[kind][0], this.X.px(x), kind === "+inf" ? top + 4 : top + height + 4);
     ctx.restore();
   }
 
@@ -184,8 +179,9 @@ export class LineChart extends Plot {
       ctx.globalAlpha = 1;
     }
     const at = this.cursor === null ? NaN : this.X.px(this.cursor), near = at >= left - 1 && at <= left + width + 1 ? this.#near() : [];
-    const rows = near.map(({ s, i }, k) => [s.label, k ? number(s.exact[i], 5) : number(s.exact[i], 17) + (s.y[i] === s.exact[i] ? "" : ` (${number(s.y[i])})`), s.color]);
-    this.tipAt(at, top, near.length ? xText(near[0].s.x[near[0].i], this.options.xKind) : "", this.drag ? [] : rows.slice(0, this.pointer === undefined ? 1 : 99));
+    const own = this.pointer !== undefined, exact = ({ s, i }) => number(s.exact[i], 17) + (s.y[i] === s.exact[i] ? "" : ` (${number(s.y[i])})`);
+    const rows = near.map((one, k) => [one.s.label, own && !k ? exact(one) : number(one.s.exact[one.i], 5), one.s.color]);
+    this.tipAt(at, top, near.length ? xText(near[0].s.x[near[0].i], this.options.xKind) : "", this.drag ? [] : rows.filter((_, k) => own || near[k].s.id === this.lit || near.length === 1), own);
     if (!near.length) return;
     ctx.fillStyle = this.color("--line-strong");
     ctx.fillRect(Math.round(at), top, 1, height);
@@ -199,8 +195,6 @@ export class LineChart extends Plot {
       ctx.fill();
     }
   }
-
-  // ---- the cursor
 
   /** The points at the cursor, nearest to the pointer first; without one (keys, another chart) the lit curve's first. */
   #near() {

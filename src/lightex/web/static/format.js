@@ -9,20 +9,20 @@ const two = (n) => String(Math.floor(n)).padStart(2, "0");
 
 /** At most `digits` significant digits, whole numbers below a million whole. @param {number|string|null} value as JSON has it */
 export function number(value, digits = 4) {
-  if (value === null || value === undefined || value === "") return "–";
+  if (value === null || value === undefined || value === "") return "—";
   const v = Number(value), size = Math.abs(v);
   if (Number.isNaN(v)) return "NaN";
   const text = size === Infinity ? String(v).replace("Infinity", "∞")
     : v === 0 || (size < 1e6 && Number.isInteger(v)) ? String(v)
       : size >= 1e6 || size < 1e-4 ? v.toExponential(Math.min(digits, 17) - 1).replace(/(\.\d*?)0+e/, "$1e").replace(/\.?e\+?/, "e")
         : String(Number(v.toPrecision(digits)));
-  return text.replaceAll("-", "−");
+  return text.replaceAll("-", "-");
 }
 
 /** `0.4 s`, `42 s`, `01:15` (minutes and seconds), `1h 02m`, `3d 04h`. */
 export function duration(seconds) {
-  const s = Math.abs(seconds ?? NaN), sign = seconds < 0 ? "−" : "";
-  if (!Number.isFinite(s)) return "–";
+  const s = Math.abs(seconds ?? NaN), sign = seconds < 0 ? "-" : "";
+  if (!Number.isFinite(s)) return "—";
   if (s < 9.95) return `${sign}${s.toFixed(1)} s`;
   if (s < 60) return `${sign}${Math.floor(s)} s`;
   if (s < 3600) return `${sign}${two(s / 60)}:${two(s % 60)}`;

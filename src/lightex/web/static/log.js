@@ -1,16 +1,28 @@
-/** A log of any length: a megabyte or so of it is on the page, the rest is fetched by byte range. */
+/** A log of any length: a part of it is on the page, the rest is fetched by byte range. */
 import { appendAnsi, folded } from "./ansi.js";
 import { element, size } from "./format.js";
 
-const PAGE = 256 * 1024; // bytes fetched at a time
-const PAGES = 6; // kept
+const PAGE = 128 * 1024; // bytes fetched at a time
+const PAGES = 3; // kept: a Tab goes past every element there is
 const BLOCK = 100; // lines, which the browser lays out or skips together
 const LONG = 8000; // letters of a line that are shown
 const ERRORS = "error|exception|traceback";
+/** Buttons and keys: word, title, key, deed, and for a toggle the name of its state. The first three need a search. */
+const ACTIONS = [
+  ["↑", "Previous match", "N", (view) => view.find(true)],
+  ["↓", "Next match", "n", (view) => view.find()],
+  ["First error", ERRORS.replaceAll("|", ", "), "e", (view) => view.firstError()],
+  ["Start", "To the start", "Home", (view) => view.toStart()],
+  ["End", "To the end", "End", (view) => view.toEnd()],
+  ["Follow", "Stay at the end as it grows", "f", (view) => view.follow(!view.following), "following"],
+  ["Wrap", "Wrap long lines", "w", (view) => view.wrap(!view.wrapping), "wrapping"],
+  ["Copy", "Copy the selection, or what is loaded", "y", (view) => view.copy()],
+];
 
 /** The whole lines of bytes that begin at `first`; whole UTF-8 letters where one line fills them all. */
 function whole(bytes, first, atStart, atEnd) {
   let from = atStart ? 0 : bytes.indexOf(10) + 1, to = atEnd ? bytes.length : bytes.lastIndexOf(10) + 1;
+  if (from === bytes.length) from = 0; // its only end is its last byte
   if (!from && !atStart) while ((bytes[from] & 0xc0) === 0x80) from += 1;
   if (to <= from) {
     to = bytes.length;
@@ -31,43 +43,48 @@ export class LogView {
   constructor(host, { fetchRange, search = null, follow = false, every = 1000 }) {
     Object.assign(this, { host, fetchRange, search, size: 0, pages: [], busy: Promise.resolve(), top: 0, found: -1 });
     this.#build();
-    this.timer = setInterval(() => this.following && !document.hidden && this.grow(), every);
+    const look = async () => {
+      if (this.following && !document.hidden) await this.grow();
+      if (host.isConnected) this.timer = setTimeout(look, every);
+    };
+    this.timer = setTimeout(look, every);
     this.#press("following", follow);
     /** Settles when something is shown. */
     this.ready = follow ? this.toEnd() : this.toStart();
   }
 
   #build() {
-    const button = ([word, title, act, name]) => {
-      const node = element("button", "btn plain", word, { type: "button", title, ...(name ? { "aria-pressed": "false" } : {}) });
-      node.onclick = act;
-      if (name) this[`${name}Button`] = node;
+    const buttons = ACTIONS.slice(this.search ? 0 : 3).map(([word, title, key, act, toggle]) => {
+      const node = element("button", "btn plain", word, { type: "button", title: `${title} (${key})` });
+      node.onclick = () => { act(this); };
+      if (toggle) this[`${toggle}Button`] = node;
       return node;
-    };
+    });
     this.query = element("input", "input", "", { type: "search", placeholder: "Search the log", "aria-label": "Search the log" });
-    this.query.onkeydown = (event) => event.key === "Enter" && this.find(event.shiftKey);
-    const seeking = this.search ? [this.query, ...[["↑", "Previous match (N)", () => this.find(true)], ["↓", "Next match (n)", () => this.find()],
-      ["First error", `${ERRORS.replaceAll("|", ", ")} (e)`, () => this.firstError()]].map(button)] : [];
-    this.where = element("span", "where", "", { role: "status" });
+    this.query.hidden = !this.search;
+    this.where = element("span", "where");
     this.text = element("div", "log-text", "", { tabindex: "0", role: "log", "aria-label": "Log", "aria-live": "off" });
-    this.text.onscroll = () => this.#scrolled();
-    this.text.onwheel = (event) => event.deltaY < 0 && this.follow(false);
-    this.text.onkeydown = (event) => this.#key(event);
+    this.query.addEventListener("keydown", (event) => event.key === "Enter" && this.find(event.shiftKey));
+    this.text.addEventListener("scroll", () => this.#scrolled());
+    this.text.addEventListener("wheel", (event) => event.deltaY < 0 && this.follow(false), { passive: true });
+    this.text.addEventListener("keydown", (event) => this.#key(event));
     this.host.classList.add("log");
-    this.host.replaceChildren(element("div", "row", [...seeking, ...[["Start", "To the start (Home)", () => this.toStart()],
-      ["End", "To the end (End)", () => this.toEnd()], ["Follow", "Stay at the end as it grows (f)", () => this.follow(!this.following), "following"],
-      ["Wrap", "Wrap long lines (w)", () => this.wrap(!this.wrapping), "wrapping"],
-      ["Copy", "Copy the selection, or what is loaded", () => this.copy()]].map(button), this.where]), this.text);
+    this.host.replaceChildren(element("div", "row", [this.query, ...buttons, this.where]), this.text);
+    this.#press("wrapping", false);
   }
 
-  // ---- pages
-
-  /** One thing after the other, since scrolling, growing and jumping all change the pages. */
+  /** One thing after the other, since scrolling, growing and jumping all change the pages. @returns {Promise<boolean>} whether it went well */
   #then(work) {
-    this.busy = this.busy.then(work).then(() => this.#tell(), (error) => {
-      this.where.textContent = `The log cannot be read: ${error.message}`;
-    });
+    this.busy = this.busy.then(work).then(() => {
+      this.#scrolled();
+      return true;
+    }, (error) => this.#say(`The log cannot be read: ${error.message}`));
     return this.busy;
+  }
+
+  #say(text, live = "polite") {
+    this.where.ariaLive = live;
+    this.where.textContent = text;
   }
 
   async #fetch(from, to) {
@@ -95,7 +112,8 @@ export class LogView {
     this.pages[front ? "unshift" : "push"](page);
     this.text[front ? "prepend" : "append"](page.box);
     if (front) this.text.scrollTop = scrollTop + this.text.scrollHeight - scrollHeight; // what is read stays where it is
-    if (this.pages.length > PAGES) this.#drop(front);
+    const view = this.text.getBoundingClientRect(), far = this.pages.at(front ? -1 : 0).box.getBoundingClientRect();
+    if (this.pages.length > PAGES && (front ? far.top > view.bottom + 2000 : far.bottom < view.top - 2000)) this.#drop(front);
   }
 
   #drop(last) {
@@ -109,8 +127,10 @@ export class LogView {
   }
 
   /** Adds the next page, or the one from a byte on. An unfinished line is a page of its own: it comes again when longer. */
-  async #forward(from = this.end, atStart = true) {
+  async #forward(from = this.end, atStart = true, anew = false) {
     const bytes = await this.#fetch(from, from + PAGE), atEnd = from + bytes.length >= this.size, page = whole(bytes, from, atStart, atEnd);
+    if (anew) this.text.replaceChildren();
+    if (anew) this.pages = [];
     const cut = atEnd ? page.bytes.lastIndexOf(10) + 1 : 0;
     if (cut) this.#add({ from: page.from, to: page.from + cut, bytes: page.bytes.subarray(0, cut) });
     this.#add({ from: page.from + cut, to: page.to, bytes: page.bytes.subarray(cut), open: atEnd });
@@ -124,10 +144,8 @@ export class LogView {
 
   /** Shows the log from about a byte on. */
   #load(byte) {
-    this.text.replaceChildren();
-    this.pages = [];
-    const from = Math.max(0, byte - PAGE / 8);
-    return this.#forward(from, from === 0);
+    const from = Math.max(0, byte - PAGE / 4);
+    return this.#forward(from, from === 0, true);
   }
 
   async #toSize() {
@@ -143,7 +161,7 @@ export class LogView {
     const up = scrollTop < 600 && this.pages[0].from > 0, down = scrollHeight - scrollTop - clientHeight < 1200 && this.end < this.size;
     if (!up && !down) return;
     this.loading = true;
-    this.#then(() => (up ? this.#backward() : this.#forward())).then(() => { this.loading = false; });
+    this.#then(() => (up ? this.#backward() : this.#forward()).finally(() => { this.loading = false; }));
   }
 
   /** Tells where in the log the reader is. */
@@ -152,10 +170,9 @@ export class LogView {
     const i = boxes.findIndex((box) => box.bottom > edge), page = this.pages[i];
     if (page) this.top = Math.floor(page.from + (page.to - page.from) * Math.max(0, (edge - boxes[i].top) / boxes[i].height));
     const atEnd = this.end >= this.size && this.text.scrollHeight - this.text.scrollTop - this.text.clientHeight < 4;
-    this.where.textContent = this.size ? `${atEnd ? "end" : `${Math.floor((100 * this.top) / this.size)} %`} of ${size(this.size)}` : "empty";
+    const share = atEnd ? "end" : `${Math.floor((100 * this.top) / this.size)} %`;
+    this.#say(this.size ? `${share} of ${size(this.size)}` : "empty", "off"); // every scroll changes it
   }
-
-  // ---- what the buttons do
 
   toStart() {
     this.follow(false);
@@ -208,7 +225,7 @@ export class LogView {
   async copy() {
     const chosen = String(getSelection());
     await navigator.clipboard.writeText(chosen || this.text.textContent);
-    this.where.textContent = chosen ? "the selection is copied" : "what is loaded is copied";
+    this.#say(chosen ? "the selection is copied" : "what is loaded is copied");
   }
 
   firstError() {
@@ -219,13 +236,14 @@ export class LogView {
   async find(backward = false, text = this.query.value, regex = false) {
     if (!text || !this.search) return;
     this.follow(false);
-    const from = regex ? 0 : this.found < 0 ? this.top : this.found + (backward ? 0 : 1), how = { backward, regex };
-    let at = await this.search(text, from, how);
-    if (at < 0 && !regex) at = await this.search(text, backward ? this.size : 0, how);
-    this.found = at;
-    this.pattern = new RegExp(regex ? text : text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "gi");
-    if (at < 0) this.where.textContent = `nothing found for ${text}`;
-    else await this.#then(() => this.#show(at));
+    const well = await this.#then(async () => {
+      const from = regex ? 0 : this.found < 0 ? this.top : this.found + (backward ? 0 : 1), how = { backward, regex };
+      this.found = await this.search(text, from, how);
+      if (this.found < 0 && !regex) this.found = await this.search(text, backward ? this.size : 0, how);
+      this.pattern = new RegExp(regex ? text : text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "gi");
+      if (this.found >= 0) await this.#show(this.found);
+    });
+    if (well && this.found < 0) this.#say(`nothing found for ${text}`);
   }
 
   async #show(byte) {
@@ -242,7 +260,7 @@ export class LogView {
     const match = this.#matches(block).find(([at]) => at >= start)?.[1];
     if (!match) return;
     middle(match.getBoundingClientRect());
-    CSS.highlights?.set("log-now", new Highlight(match));
+    CSS.highlights?.set("log-now", Object.assign(new Highlight(match), { priority: 1 }));
   }
 
   /** The matches in a block, each as its place in the text and as a range. */
@@ -273,15 +291,14 @@ export class LogView {
   }
 
   #key(event) {
-    const act = { End: () => this.toEnd(), Home: () => this.toStart(), n: () => this.find(), N: () => this.find(true), e: () => this.firstError(),
-      f: () => this.follow(!this.following), w: () => this.wrap(!this.wrapping), "/": () => this.query.focus() }[event.key];
+    const act = event.key === "/" ? () => this.query.focus() : ACTIONS.find(([, , key]) => key === event.key)?.[3];
     if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    act();
+    act(this);
   }
 
   destroy() {
-    clearInterval(this.timer);
+    clearTimeout(this.timer);
     this.host.replaceChildren();
   }
 }

@@ -3,7 +3,7 @@ import { element, middle } from "./format.js";
 import { makeScale, ticks } from "./scale.js";
 
 const SLICE = 20; // ms of painting per frame: a hundred curves in each of twenty charts would hold the page for seconds
-const plots = new Set(), due = new Set(), scratch = element("canvas").getContext("2d");
+const plots = new Set(), due = new Set(), back = element("canvas"), scratch = element("canvas").getContext("2d");
 let job = null, turns = 0, booked = 0;
 
 function work() {
@@ -14,11 +14,10 @@ function work() {
       const [plot] = due;
       if (!plot) return;
       due.delete(plot);
-      job = [plot, plot.begin()];
+      job = plot.begin();
     }
-    const [plot, steps] = job;
-    if (steps.next().done) job = null;
-    else if (++turns % 4 === 0) scratch.drawImage(plot.back, 0, 0, 1, 1); // a canvas off the page draws when it is read, all at once
+    if (job.next().done) job = null;
+    else if (++turns % 4 === 0) scratch.drawImage(back, 0, 0, 1, 1); // what is off the page is rasterised when it is read, all at once
   }
   book();
 }
@@ -54,15 +53,14 @@ export class Plot {
     host.classList.add("chart");
     host.tabIndex = 0;
     host.setAttribute("role", "img");
-    this.back = element("canvas");
     [this.base, this.top] = [element("canvas"), element("canvas")];
     [this.note, this.tip] = [element("div", "chart-note"), element("div", "chart-tip")];
     this.live = element("div", "visually-hidden", "", { "aria-live": "polite" });
     this.tip.hidden = true;
     host.append(this.base, this.top, this.note, this.tip);
     host.after(this.live); // beside the host: what is inside of an image is not read
-    this.watchers = [new ResizeObserver(() => this.redraw()), new IntersectionObserver(([entry]) => {
-      this.seen = entry.isIntersecting;
+    this.watchers = [new ResizeObserver(() => this.redraw()), new IntersectionObserver((entries) => {
+      this.seen = entries.at(-1).isIntersecting;
       if (this.unpainted) this.redraw();
     }, { rootMargin: "200px" })];
     this.watchers.forEach((watcher) => watcher.observe(host));
@@ -77,8 +75,12 @@ export class Plot {
   /** Changes any of the options, data among them. */
   set(options = {}) {
     Object.assign(this.options, options);
-    this.host.setAttribute("aria-label", `${this.options.title || "chart"}: ${this.summary()}`);
+    this.label();
     this.redraw();
+  }
+
+  label() {
+    this.host.setAttribute("aria-label", `${this.options.title || "chart"}: ${this.summary()}`);
   }
 
   /** Lights an item and dims the others; null lights none. */
@@ -90,11 +92,11 @@ export class Plot {
 
   /** @returns {Promise<Blob>} the picture on the theme's ground */
   toPNG() {
-    const ctx = this.fit(this.back);
+    const canvas = element("canvas"), ctx = this.fit(canvas);
     ctx.fillStyle = this.color("--bg");
     ctx.fillRect(0, 0, this.width, this.height);
     ctx.drawImage(this.base, 0, 0, this.width, this.height);
-    return new Promise((done) => { this.back.toBlob(done); });
+    return new Promise((done) => { canvas.toBlob(done); });
   }
 
   destroy() {
@@ -143,8 +145,8 @@ export class Plot {
     [this.width, this.height] = [this.host.clientWidth, this.host.clientHeight];
     if (!this.width || !this.height) return;
     this.unpainted = false;
-    yield* this.paint(this.fit(this.back));
-    this.fit(this.base).drawImage(this.back, 0, 0, this.width, this.height);
+    yield* this.paint(this.fit(back));
+    this.fit(this.base).drawImage(back, 0, 0, this.width, this.height);
     this.redrawOver();
     this.host.dispatchEvent(new Event("painted"));
   }
@@ -182,8 +184,8 @@ export class Plot {
     ctx.globalAlpha = 1;
   }
 
-  /** The tooltip beside a place. @param {[label: string, value: string, color?: string][]} rows none hide it */
-  tipAt(x, y, title, rows) {
+  /** The tooltip beside a place, one that is not the pointer's `own` within the plot. @param {[string, string, string?][]} rows none hide it */
+  tipAt(x, y, title, rows, own = true) {
     this.tip.hidden = !rows.length;
     if (!rows.length) return;
     this.tip.replaceChildren(element("div", "muted", title), ...rows.map(([label, value, color]) => {
@@ -191,11 +193,11 @@ export class Plot {
       dot.style.background = color ?? "";
       return element("div", "", [dot, element("span", "label", middle(label, 28)), element("span", "num", value)]);
     }));
-    const { left } = this.host.getBoundingClientRect(), wide = this.tip.offsetWidth, at = left + x + 14;
-    this.tip.style.transform = `translate(${Math.round((at + wide > innerWidth ? Math.max(0, at - 28 - wide) : at) - left)}px, ${Math.round(y)}px)`;
+    const { left, right } = this.host.getBoundingClientRect(), wide = this.tip.offsetWidth, at = left + x + 14;
+    const place = at + wide > (own ? innerWidth : right) ? Math.max(own ? 0 : left, at - 28 - wide) : at;
+    this.tip.style.transform = `translate(${Math.round(place - left)}px, ${Math.round(y)}px)`;
+    this.tip.style.zIndex = own ? 5 : 4;
   }
-
-  // ---- the pointer
 
   at(event) {
     const box = this.host.getBoundingClientRect();

@@ -17,7 +17,7 @@ class Told extends Plot {
   set(options) {
     super.set(options);
     const [head, ...rows] = this.table(), more = rows.length > ROWS ? `, the first ${ROWS} of ${rows.length} rows` : "";
-    const line = (tag) => (cells) => element("tr", "", cells.map((v) => element(tag, "", typeof v === "number" ? number(v) : String(v ?? "–"))));
+    const line = (tag) => (cells) => element("tr", "", cells.map((v) => element(tag, "", typeof v === "number" ? number(v) : String(v ?? "—"))));
     this.live.replaceChildren(element("table", "", [element("caption", "", this.options.title + more), line("th")(head), ...rows.slice(0, ROWS).map(line("td"))]));
     this.live.removeAttribute("aria-live");
   }
@@ -30,9 +30,8 @@ class Told extends Plot {
 }
 
 /**
- * Parallel coordinates: a line for a run, an axis for a parameter or metric; dragging along an axis filters.
- * Options, besides a Plot's: axes: {key, label, kind: "linear"|"log"|"category"}[], rows: {id, label, values: {[key]: number|string|null}}[],
- * colorBy: a key, onBrush(brushes): for each filtered key [low, high], or the words of a category.
+ * Parallel coordinates: a line for a run, an axis for a parameter or metric; dragging along an axis filters. Options (README):
+ * {axes: {key, label, kind: "linear"|"log"|"category"}[], rows: {id, label, values}[], colorBy?: key, onBrush?(brushes)}.
  */
 export class Parallel extends Told {
   constructor(host, options) {
@@ -50,7 +49,7 @@ export class Parallel extends Told {
   }
 
   tell({ values }) {
-    return this.options.axes.map(({ key, label, kind }) => [label, kind === "category" ? middle(values[key] ?? "–") : number(values[key], 6)]);
+    return this.options.axes.map(({ key, label, kind }) => [label, kind === "category" ? middle(values[key] ?? "—") : number(values[key], 6)]);
   }
 
   #layout() {
@@ -191,14 +190,14 @@ export class Parallel extends Told {
   /** Left and right choose an axis, up cuts off its lowest tenth, down its highest, Escape takes all filters away. */
   key(event) {
     const { axes, axis, brushes } = this.options, turn = { ArrowLeft: axes.length - 1, ArrowRight: 1 }[event.key];
-    const cut = { ArrowUp: [1, 0], ArrowDown: [0, 1] }[event.key], lane = this.lanes[axis], { lo, hi, px } = lane.scale;
-    if (!turn && !cut && event.key !== "Escape") return;
+    const cut = { ArrowUp: [1, 0], ArrowDown: [0, 1] }[event.key], lane = this.lanes[axis];
+    if (!lane || (!turn && !cut && event.key !== "Escape")) return;
     event.preventDefault();
     if (turn) {
       this.set({ axis: (axis + turn) % axes.length });
       return;
     }
-    const old = brushes[lane.key], step = lane.words ? px(0) - px(1) : (px(lo) - px(hi)) / 10;
+    const { lo, hi, px } = lane.scale, old = brushes[lane.key], step = lane.words ? px(0) - px(1) : (px(lo) - px(hi)) / 10;
     const ends = (!old ? [lo, hi] : lane.words ? [lane.words.indexOf(old[0]) - 0.5, lane.words.indexOf(old.at(-1)) + 0.5] : old).map(px);
     if (cut) this.#cut(lane, [ends[0] - step * cut[0] - 1e-6, ends[1] + step * cut[1] + 1e-6]);
     else this.options.brushes = {};
@@ -207,8 +206,8 @@ export class Parallel extends Told {
 }
 
 /**
- * Points over two axes. Options, besides a Plot's: x, y: {label, log?}, points: {id, label, x, y, color?, value?}[]; `value`
- * colours a point that has no `color`, and `colorBy` is its name; `plain`: no axes, for a matrix.
+ * Points over two axes: {x, y: {label, log?}, points: {id, label, x, y, color?, value?}[], colorBy?: what `value` is,
+ * plain?: no axes, for a matrix}.
  */
 export class Scatter extends Told {
   summary() {
@@ -329,7 +328,7 @@ export class Heatmap extends Told {
   }
 
   * paint(ctx) {
-    const { steps } = this.options, [from, to] = padded([steps[0]?.step, steps.at(-1)?.step], false, 0), half = (to - from) / steps.length / 2;
+    const { steps } = this.options, [from, to] = padded([steps[0]?.step, steps.at(-1)?.step], false, 0), half = (to - from) / (steps.length || 1) / 2;
     this.axes(ctx, { range: [from - half, to + half] }, { range: padded(extent(steps.map((s) => s.edges)), false, 0) });
     const ends = steps.map((s, i) => (i ? (s.step + steps[i - 1].step) / 2 : from - half)).concat(to + half);
     this.columns = ends.map((v) => Math.round(this.X.px(v)));
