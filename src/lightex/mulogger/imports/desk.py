@@ -1,0 +1,140 @@
+"""Where a run of a peer is put together before it appears among the runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightex.core.journal import Record, encode, jsonable
+from lightex.mulogger import artifacts
+from lightex.mulogger.names import fit
+
+_BUFFER = 1 << 20  # bytes of records between two writes
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+
+
+class Desk:
+    """A folder of records, files and output. Use as a context manager: what is buffered is written at its end.
+
+    Args:
+        folder: made here.
+        tell: shows people what is being done.
+    """
+
+    def __init__(self, folder: Path, tell: Callable[[str], None] = str) -> None:
+        self.folder, self.tell = folder, tell
+        self.artifacts = folder / "artifacts"
+        self.output = folder / "output.log"
+        self.left_out: Counter[str] = Counter()
+        self._media = 0
+        folder.mkdir(parents=True)
+        self._file = (folder / "records.jsonl").open("wb", buffering=_BUFFER)
+
+    def __enter__(self) -> Desk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, record: Record) -> None:
+        """Add a record (docs/run-directory.md); what JSON cannot hold becomes text.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        record = jsonable(record)
+        try:
+            self._file.write(encode(record))
+        except TypeError:
+            self._file.write(encode(_plain(record)))
+
+    def place(self, name: str) -> Path:
+        """Where a file of that name is kept: put it there, then `note` it.
+
+        Raises:
+            LightexError: the name leads out of the run.
+        """
+        path = self.artifacts / artifacts.checked_name(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def note(self, path: Path, time: float) -> None:
+        """Record a file that lies in its place, with its checksum."""
+        self.write({"time": time, "artifact": artifacts.describe(path, self.artifacts)})
+
+    def keep(self, source: Path, name: str, time: float) -> None:
+        """Copy a file and record it.
+
+        Raises:
+            LightexError: the name leads out of the run.
+            OSError: it cannot be read or written.
+        """
+        path = self.place(name)
+        shutil.copyfile(source, path)
+        self.note(path, time)
+
+    def media(
+        self, kind: str, name: str, data: bytes | Path, suffix: str, step: float | None, time: float, **about: Any
+    ) -> None:
+        """Keep an image, a figure, a table or a sound.
+
+        Args:
+            kind: "image", "figure", "table" or "audio".
+            name: what it is called.
+            data: its content, or the file to copy.
+            suffix: of its file, with the dot.
+            step: the step, if it has one.
+            time: seconds since the epoch.
+            about: more of what the record says: width, height, rate, caption, ...
+        """
+        path = self.artifacts / "media" / f"{fit(name, 'A-Za-z0-9_. -', 80)}-{self._media}{suffix}"
+        self._media += 1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(data, bytes):
+            path.write_bytes(data)
+        else:
+            shutil.copyfile(data, path)
+        known = artifacts.describe(path, self.artifacts)
+        self.write({"time": time, "step": step, "media": {"kind": kind, "name": name, **about, **known}})
+
+    def leave(self, what: str) -> None:
+        """Take note of something that a run directory has no place for: people are told in the end."""
+        self.left_out[what] += 1
+
+
+def text(value: str) -> str:
+    """A text that JSON can hold: bytes of file names that are no UTF-8 are shown by their numbers."""
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+def value_of(written: str) -> Any:
+    """The number or truth value that Python would write so, else the text: of peers that keep all as text.
+
+    "0.1" -> 0.1, "1e-05" -> 1e-05, "True" -> True; "007", "1e-5" and "nan" stay, so that nothing is lost.
+    """
+    if written in ("True", "False"):
+        return written == "True"
+    if _NUMBER.fullmatch(written) and len(written) < 20:
+        for kind in (int, float):
+            try:
+                if str(number := kind(written)) == written:
+                    return number
+            except ValueError:
+                continue
+    return written
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, dict):
+        return {text(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return jsonable(float(value)) if abs(value) < 2**1000 else str(value)
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
