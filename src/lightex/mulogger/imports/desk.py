@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
+import wave
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,13 @@ from lightex.core.journal import Record, encode, jsonable
 from lightex.mulogger import artifacts
 from lightex.mulogger.names import fit
 
+_SUFFIX = {"image": ".png", "audio": ".wav"}  # what every reader of runs opens
 _BUFFER = 1 << 20  # bytes of records between two writes
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+
+
+def quiet(line: str) -> None:
+    """Shows nothing."""
 
 
 class Desk:
@@ -25,7 +32,7 @@ class Desk:
         tell: shows people what is being done.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[str], None] = str) -> None:
+    def __init__(self, folder: Path, tell: Callable[[str], None] = quiet) -> None:
         self.folder, self.tell = folder, tell
         self.artifacts = folder / "artifacts"
         self.output = folder / "output.log"
@@ -80,7 +87,7 @@ class Desk:
     def media(
         self, kind: str, name: str, data: bytes | Path, suffix: str, step: float | None, time: float, **about: Any
     ) -> None:
-        """Keep an image, a figure, a table or a sound.
+        """Keep an image (as PNG), a figure, a table or a sound (WAV); what is in another form is kept as a file.
 
         Args:
             kind: "image", "figure", "table" or "audio".
@@ -91,6 +98,9 @@ class Desk:
             time: seconds since the epoch.
             about: more of what the record says: width, height, rate, caption, ...
         """
+        if kind == "image" and suffix != ".png":
+            made = _png(data)
+            data, suffix = (made, ".png") if made else (data, suffix)
         path = self.artifacts / "media" / f"{fit(name, 'A-Za-z0-9_. -', 80)}-{self._media}{suffix}"
         self._media += 1
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +109,11 @@ class Desk:
         else:
             shutil.copyfile(data, path)
         known = artifacts.describe(path, self.artifacts)
-        self.write({"time": time, "step": step, "media": {"kind": kind, "name": name, **about, **known}})
+        if suffix != _SUFFIX.get(kind, suffix):
+            self.write({"time": time, "artifact": known})
+            return
+        sound = _sound(path) if kind == "audio" else {}
+        self.write({"time": time, "step": step, "media": {"kind": kind, "name": name, **about, **sound, **known}})
 
     def leave(self, what: str) -> None:
         """Take note of something that a run directory has no place for: people are told in the end."""
@@ -126,6 +140,33 @@ def value_of(written: str) -> Any:
             except ValueError:
                 continue
     return written
+
+
+def _png(data: bytes | Path) -> bytes | None:
+    """An image as PNG; None where it moves, or cannot be read here."""
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        return None
+    made = io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+            if getattr(image, "is_animated", False):
+                return None
+            image.save(made, "PNG")
+    except (OSError, ValueError):
+        return None
+    return made.getvalue()
+
+
+def _sound(path: Path) -> dict[str, Any]:
+    """Rate, channels and seconds of a WAV file, where it is one that Python knows."""
+    try:
+        with wave.open(str(path)) as file:
+            rate = file.getframerate()
+            return {"rate": rate, "channels": file.getnchannels(), "seconds": file.getnframes() / rate}
+    except (wave.Error, EOFError, ZeroDivisionError):
+        return {}
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -19,11 +20,12 @@ from lightex.core.errors import FullDiskError, LightexError, StorageError
 from lightex.core.journal import Record
 from lightex.core.root import Root, claim, run_id
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, RunDir
-from lightex.mulogger.imports.desk import Desk, text
+from lightex.mulogger.imports.desk import Desk, quiet, text
 from lightex.mulogger.imports.foreign import Foreign, Peer, Story
 from lightex.mulogger.names import fit
 
 _FAILURES = 5  # in a row: then it is the store that fails, and each further run would wait for its own timeout
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # writing to an open file names no file
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 _CAUSES = {FAILED: "reported", CANCELLED: "cancelled", LOST: "lost"}
 
@@ -63,7 +65,7 @@ class Intake:
         tell: shows people what is being done.
     """
 
-    def __init__(self, root: Root, peer: Peer, tell: Callable[[str], None] = str) -> None:
+    def __init__(self, root: Root, peer: Peer, tell: Callable[[str], None] = quiet) -> None:
         self.root, self.peer, self.tell = root, peer, tell
         self.taken = Taken()
         self._work = root.path / ".import"
@@ -154,9 +156,9 @@ class Intake:
             path = old.path if old is not None else self._path(foreign, group, story)
             return self._appear(path, folder, self._identity(path, foreign, story), _events(story), old)
         except OSError as error:
-            if error.filename and not str(error.filename).startswith(str(self.root.path)):
-                raise  # it is the peer's file that cannot be read
-            raise journal.cannot_write(self.root.path, error) from error
+            if error.errno in _NO_ROOM or str(error.filename or "").startswith(str(self.root.path)):
+                raise journal.cannot_write(self.root.path, error) from error
+            raise  # it is the peer's file, or its server
 
     def _path(self, foreign: Foreign, group: str, story: Story) -> Path:
         """A place of its own; the name that people know is part of it."""

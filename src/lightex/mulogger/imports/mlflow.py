@@ -46,9 +46,7 @@ class MlflowPeer:
         }.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
 
-        self._refusals: tuple[type[Exception], ...] = (MlflowException, OSError)
         try:
             self.client = MlflowClient(tracking_uri=self.uri)
         except Exception as error:  # MLflow passes on whatever its database's library raises
@@ -120,15 +118,16 @@ class MlflowPeer:
             desk.write({"time": began, "tags": dict(tags)})
         ended = info.end_time / 1000 if info.end_time else None
         self._metrics(run, desk)
-        self._artifacts(info.run_id, ended or began, desk)
+        self._artifacts(run, ended or began, desk)
         for _ in getattr(run.inputs, "dataset_inputs", None) or ():
             desk.leave("datasets")
-        source = tags.get("mlflow.source.name")
+        source, status = tags.get("mlflow.source.name"), _STATUS.get(info.status, RUNNING)
         return Story(
             created=began,
-            status=_STATUS.get(info.status, RUNNING),
+            status=status,
             ended=ended,
-            reason=tags.get("lightex.reason"),
+            reason=tags.get("lightex.reason")
+            or (f"{info.status} in MLflow" if status in (FAILED, CANCELLED) else None),
             identity={
                 "command": [source] if source else [],
                 "user": tags.get("mlflow.user") or info.user_id or None,
@@ -148,27 +147,30 @@ class MlflowPeer:
         for (time, step, _), values in sorted(rows.items()):
             desk.write({"time": time / 1000, "step": step, "metrics": values})
 
-    def _artifacts(self, run_id: str, time: float, desk: Desk) -> None:
+    def _artifacts(self, run: Any, time: float, desk: Desk) -> None:
         """The files of the run and of the models that it logged. They are copied, and never loaded."""
+        self._copy(run.info.artifact_uri, "", time, desk)
+        for output in getattr(run.outputs, "model_outputs", None) or ():
+            model = self.client.get_logged_model(output.model_id)
+            self._copy(model.artifact_location, f"{model.name}/", time, desk)
+
+    def _copy(self, uri: str, below: str, time: float, desk: Desk) -> None:
+        """Bring over all files of a place, one by one."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        repository = get_artifact_repository(f"runs:/{run_id}", tracking_uri=self.uri)
+        repository: Any = get_artifact_repository(uri, tracking_uri=self.uri)
         folders: list[str | None] = [None]
-        seen = set()
         while folders:
             for file in repository.list_artifacts(folders.pop()):
-                if file.path in seen:
-                    continue
-                seen.add(file.path)
                 if file.is_dir:
                     folders.append(file.path)
                     continue
-                desk.tell(f"{file.path}  {format_size(file.file_size or 0)}")
-                place = desk.place(file.path)
-                if place.exists():
-                    continue
-                repository.download_artifacts(file.path, str(desk.artifacts))
-                desk.note(place, time)
+                desk.tell(f"{below}{file.path}  {format_size(file.file_size or 0)}")
+                place = desk.place(f"{below}{file.path}")
+                if not place.exists():
+                    desk.artifacts.joinpath(below).mkdir(parents=True, exist_ok=True)
+                    repository.download_artifacts(file.path, str(desk.artifacts / below))
+                    desk.note(place, time)
 
 
 def _address(given: str) -> str:
@@ -183,8 +185,8 @@ def _address(given: str) -> str:
     if rest and not scheme.startswith(("sqlite", "file")):
         return given
     if rest and scheme.startswith("sqlite"):
-        path, query = rest.removeprefix("/").partition("?")[0], rest.partition("?")[2]
-        return _database(Path(path), given) + (f"?{query}" if query else "")
+        file, mark, query = rest.removeprefix("/").partition("?")
+        return _database(Path(file), given) + mark + query
     path = Path(unquote(urlsplit(given).path) if given.startswith("file:") else given).expanduser()
     if path.is_file():
         return _database(path, given)
@@ -192,10 +194,10 @@ def _address(given: str) -> str:
         raise NotFoundError(f"no MLflow store at {given!r}", _VALID)
     if any(path.glob("*/meta.yaml")):
         return str(path.absolute())
-    inside = [name for name in ("mlruns", "mlflow.db") if (path / name).exists()]
+    inside = [*sorted(path.glob("*.db")), *({found.parent.parent for found in path.glob("mlruns/*/meta.yaml")})]
     raise NotFoundError(
         f"the folder {given!r} is no MLflow store: no experiment in it has a meta.yaml",
-        f"it holds {' and '.join(inside)}: lx import mlflow {path / inside[0]}" if inside else _VALID,
+        f"it holds one: lx import mlflow {inside[0]}" if inside else _VALID,
     )
 
 
@@ -224,11 +226,7 @@ def _value(value: float) -> float:
 
 def _mark(run: Any) -> str:
     """What changes whenever anything was logged to the run: all that a search for it tells."""
-    last = {metric.key: (metric.value, metric.step, metric.timestamp) for metric in _last_points(run)}
+    last = {metric.key: (metric.value, metric.step, metric.timestamp) for metric in run.data.to_proto().metrics}
     info = (run.info.status, run.info.end_time, run.info.run_name)
     told = repr((info, sorted(run.data.params.items()), sorted(run.data.tags.items()), sorted(last.items())))
     return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _last_points(run: Any) -> list[Any]:
-    return list(run.data.to_proto().metrics)

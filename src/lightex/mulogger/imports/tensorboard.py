@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
 import os
-import wave
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from lightex.core.rundir import FAILED, SUCCEEDED
 from lightex.mulogger.imports.desk import Desk
 from lightex.mulogger.imports.foreign import Foreign, Story
 
+_HPARAMS = re.compile(r"\d{9,10}\.\d+")  # a time
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".wav"}
 
 
@@ -52,16 +53,25 @@ class TensorBoardPeer:
                 name=self.folder.name if path == "." else path,
                 experiment=self.experiment,
                 series="",
-                mark=" ".join(f"{file.name}:{file.stat().st_size}" for file in files)[-1000:],
+                mark=hashlib.sha256(repr([(file.name, file.stat().st_size) for file in files]).encode()).hexdigest()[
+                    :16
+                ],
                 read=partial(_read, files),
             )
 
     def _found(self) -> Iterator[tuple[Path, list[Path]]]:
         for folder, below, names in os.walk(self.folder):
-            below.sort()
-            files = [Path(folder) / name for name in sorted(names) if "tfevents" in name]
-            if files:
+            files = _event_files(folder, names)
+            if files:  # PyTorch's add_hparams writes into a folder of its own what belongs to the run above
+                for name in sorted(name for name in below if _HPARAMS.fullmatch(name)):
+                    files += _event_files(f"{folder}/{name}", os.listdir(f"{folder}/{name}"))  # noqa: PTH208
+                below[:] = [name for name in below if not _HPARAMS.fullmatch(name)]
                 yield Path(folder), files
+            below.sort()
+
+
+def _event_files(folder: str, names: Sequence[str]) -> list[Path]:
+    return [Path(folder) / name for name in sorted(names) if "tfevents" in name]
 
 
 def _read(files: Sequence[Path], desk: Desk) -> Story:
@@ -143,8 +153,11 @@ class _Reader:
                 self.flush()
             self._at = (time, step)
             self._metrics[tag] = float(array.item())
-            return
-        self.flush()
+        else:
+            self.flush()
+            self._other(kind, tag, array, time, step)
+
+    def _other(self, kind: str, tag: str, array: Any, time: float, step: int) -> None:
         if kind == "text":
             text = "\n".join(_decoded(item) for item in array.ravel().tolist())
             self.desk.write({"time": time, "step": step, "text": {"name": _text_name(tag), "value": text}})
@@ -152,7 +165,8 @@ class _Reader:
             self._images(tag, [bytes(item) for item in array.ravel().tolist()], time, step)
         elif kind == "audio":
             for number, sound in enumerate(array.reshape(len(array), -1)[:, 0].tolist()):
-                self._audio(_numbered(tag, number, len(array)), sound, time, step)
+                name = _numbered(tag, number, len(array))
+                self.desk.media("audio", name, sound, _suffix(sound, ".bin"), step, time)
         elif len(array):
             edges = [*array[:, 0].tolist(), float(array[-1, 1])]
             found = {"name": tag, "edges": edges, "counts": array[:, 2].tolist()}
@@ -164,18 +178,6 @@ class _Reader:
         for number, image in enumerate(images):
             name = _numbered(tag, number, len(images))
             self.desk.media("image", name, image, _suffix(image, ".png"), step, time, **size)
-
-    def _audio(self, name: str, sound: bytes, time: float, step: int) -> None:
-        about: dict[str, Any] = {}
-        suffix = _suffix(sound, ".bin")
-        if suffix == ".wav":
-            try:
-                with wave.open(io.BytesIO(sound)) as file:
-                    rate = file.getframerate()
-                    about = {"rate": rate, "channels": file.getnchannels(), "seconds": file.getnframes() / rate}
-            except (wave.Error, EOFError, ZeroDivisionError):
-                about = {}  # a form of WAV that Python's module does not know: it is kept as it is
-        self.desk.media("audio", name, sound, suffix, step, time, **about)
 
     def _session(self, tag: str, content: bytes, time: float) -> None:
         from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2

@@ -15,7 +15,7 @@ from lightex.core.rundir import FAILED, LOST, SUCCEEDED
 from lightex.mulogger.imports.desk import Desk
 from lightex.mulogger.imports.foreign import Foreign, Story, no_experiment
 from lightex.mulogger.imports.wandb_log import records
-from lightex.mulogger.imports.wandb_rows import Rows, flat
+from lightex.mulogger.imports.wandb_rows import Rows, flat, tags_of
 
 _VALID = ("valid: a folder that holds offline-run-* (W&B's `wandb`), one of these, or entity/project of its service",)
 _OWN = ("output.log", "media/")  # in files/: what is brought over by other ways
@@ -183,15 +183,6 @@ class _Reader:
             put(known, list(item.nested_key) or [item.key], _loads(item.value_json))
         for item in change.remove:
             known.pop(item.key or ".".join(item.nested_key), None)
-
-
-def tags_of(labels: Any) -> dict[str, str]:
-    """W&B's labels as tags: "team:a", as LightEx writes them, is team=a; others are their own name."""
-    found = {}
-    for label in labels:
-        name, colon, value = label.partition(":")
-        found[name if colon and name else label] = value if colon and name else ""
-    return found
 
 
 def put(tree: dict[str, Any], path: list[str], value: Any) -> None:

@@ -5,6 +5,7 @@ W&B's own module for it (`wandb.sdk.internal.datastore`) is gone since 0.26 or s
 
 from __future__ import annotations
 
+import importlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +25,13 @@ def records(path: Path) -> Iterator[Any]:
         LightexError: it is no .wandb file.
         OSError: it cannot be read.
     """
-    from google.protobuf.message import DecodeError
-    from wandb.proto import wandb_internal_pb2
-
+    message = importlib.import_module("wandb.proto.wandb_internal_pb2").Record
+    refusal = importlib.import_module("google.protobuf.message").DecodeError
     for data in _messages(path):
-        record = wandb_internal_pb2.Record()
+        record = message()
         try:
             record.ParseFromString(data)
-        except DecodeError:
+        except refusal:
             return
         yield record
 

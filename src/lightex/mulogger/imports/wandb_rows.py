@@ -149,6 +149,15 @@ def flat(tree: Mapping[str, Any], prefix: str = "", media: bool = False) -> dict
     return found
 
 
+def tags_of(labels: Any) -> dict[str, str]:
+    """W&B's labels as tags: "team:a", as LightEx writes them, is team=a; others are their own name."""
+    found = {}
+    for label in labels:
+        name, colon, value = label.partition(":")
+        found[name if colon and name else label] = value if colon and name else ""
+    return found
+
+
 def _is_media(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("_type"), str)
 

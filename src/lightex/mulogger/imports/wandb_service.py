@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
@@ -11,7 +12,7 @@ from lightex.core.errors import LightexError
 from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUCCEEDED
 from lightex.mulogger.imports.desk import Desk
 from lightex.mulogger.imports.foreign import Foreign, Story
-from lightex.mulogger.imports.wandb_rows import Rows, flat
+from lightex.mulogger.imports.wandb_rows import Rows, flat, tags_of
 
 _STATUS = {"finished": SUCCEEDED, "failed": FAILED, "crashed": LOST, "killed": CANCELLED, "running": RUNNING}
 
@@ -57,8 +58,6 @@ class Project:
 
 
 def _read(run: Any, desk: Desk) -> Story:
-    from lightex.mulogger.imports.wandb import tags_of
-
     began = datetime.fromisoformat(run.created_at).timestamp()
     desk.write({"time": began, "params": flat(dict(run.config))})
     named = {"group": run.group, "notes": run.notes}
@@ -79,14 +78,7 @@ def _read(run: Any, desk: Desk) -> Story:
             path.rename(desk.output)
         elif path.is_file() and not name.startswith("media/"):
             desk.keep(path, name, rows.last or began)
-    if place.exists():
-        _remove(place)
+    shutil.rmtree(place, ignore_errors=True)
     status = _STATUS.get(run.state, LOST)
     user = getattr(run, "user", None)
     return Story(began, status, rows.last, None, None, {"command": [], "user": getattr(user, "username", None)})
-
-
-def _remove(folder: Any) -> None:
-    import shutil
-
-    shutil.rmtree(folder)
