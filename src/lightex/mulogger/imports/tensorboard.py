@@ -12,7 +12,7 @@ from typing import Any
 
 from lightex.core.errors import NotFoundError
 from lightex.core.rundir import FAILED, SUCCEEDED
-from lightex.mulogger.imports.desk import Desk
+from lightex.mulogger.imports.desk import Desk, text
 from lightex.mulogger.imports.foreign import Foreign, Story
 
 _HPARAMS = re.compile(r"\d{9,10}\.\d+")  # a time
@@ -47,7 +47,7 @@ class TensorBoardPeer:
     def runs(self) -> Iterator[Foreign]:
         """The folders that hold event files, by name."""
         for folder, files in self._found():
-            path = folder.relative_to(self.folder).as_posix()
+            path = text(folder.relative_to(self.folder).as_posix())
             yield Foreign(
                 id=path,
                 name=self.folder.name if path == "." else path,
@@ -71,7 +71,12 @@ class TensorBoardPeer:
 
 
 def _event_files(folder: str, names: Sequence[str]) -> list[Path]:
-    return [Path(folder) / name for name in sorted(names) if "tfevents" in name]
+    """In the order of their writing: their names hold the second, the process, and a count."""
+
+    def order(name: str) -> list[tuple[int, str]]:
+        return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+
+    return [Path(folder) / name for name in sorted(names, key=order) if "tfevents" in name]
 
 
 def _read(files: Sequence[Path], desk: Desk) -> Story:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,12 +92,13 @@ def _logs(folder: Path) -> Iterator[Path]:
 
 
 def _head(file: Path) -> Any:
-    """Who the run is, from the first records; None: the file does not say."""
-    for number, record in enumerate(records(file)):
-        if record.HasField("run"):
-            return record.run
-        if number > 100:
-            break
+    """Who the run is, from the first records; None: the file does not say, or is no such file, as reading it tells."""
+    with suppress(LightexError):
+        for number, record in enumerate(records(file)):
+            if record.HasField("run"):
+                return record.run
+            if number > 100:
+                break
     return None
 
 
