@@ -164,8 +164,8 @@ class _Reader:
 
     def _other(self, kind: str, tag: str, array: Any, time: float, step: int) -> None:
         if kind == "text":
-            text = "\n".join(_decoded(item) for item in array.ravel().tolist())
-            self.desk.write({"time": time, "step": step, "text": {"name": _text_name(tag), "value": text}})
+            shown = "\n".join(_decoded(item) for item in array.ravel().tolist())
+            self.desk.write({"time": time, "step": step, "text": {"name": _text_name(tag), "value": shown}})
         elif kind == "images":
             self._images(tag, [bytes(item) for item in array.ravel().tolist()], time, step)
         elif kind == "audio":
