@@ -195,7 +195,7 @@ def test_what_is_no_store_is_told_and_none_is_made(root, tmp_path, store):
     with pytest.raises(NotFoundError, match=r"no experiment 'othr' there. Did you mean 'other'\?"):
         bring(root, "mlflow", store, "othr")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("nowhere")]
-    assert list(root.runs()) == []
+    assert not root.path.exists()
 
 
 def test_a_run_that_cannot_be_read_costs_only_itself(root, store, monkeypatch):
@@ -237,7 +237,52 @@ def test_an_import_that_is_killed_leaves_no_half_run(root, store, lx):
     done = lx("--root", root.path, "import", "mlflow", "mlflow.db")
     assert done.code == 0
     assert len(list(root.runs())) == 4
-    assert [path.name for path in (root.path / ".import").iterdir()] == ["lock"]
+    assert not (root.path / ".import").exists()
+
+
+def test_a_run_whose_replacement_was_killed_is_put_back(root, store):
+    bring(root, "mlflow", store)
+    run = named(root)["run/1"]
+    (run.path / "notes.txt").write_text("mine")
+    (root.path / ".import").mkdir()
+    run.path.rename(root.path / ".import/old")
+    assert bring(root, "mlflow", store).skipped == 4
+    assert (run.path / "notes.txt").read_text() == "mine"
+
+
+def test_one_import_at_a_time(root, store):
+    from lightex.mulogger.imports.foreign import open_peer
+    from lightex.mulogger.imports.intake import Intake
+
+    inside = []
+
+    def tell(line):
+        with pytest.raises(LightexError, match="another lx import is at work"):
+            bring(root, "mlflow", store)
+        inside.append(line)
+
+    Intake(root, open_peer("mlflow", store), tell).bring()
+    assert len(inside) > 4
+    assert len(list(root.runs())) == 4
+
+
+def test_ctrl_c_says_how_far_it_got(root, store, lx, monkeypatch):
+    from lightex.mulogger.imports.mlflow import MlflowPeer
+
+    read, calls = MlflowPeer._read, []
+
+    def interrupted(self, run, desk):
+        calls.append(run)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return read(self, run, desk)
+
+    monkeypatch.setattr(MlflowPeer, "_read", interrupted)
+    done = lx("--root", root.path, "import", "mlflow", "mlflow.db")
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == "interrupted: 1 imported; the same command takes up the rest"
+    assert sorted(path.name[0] for path in root.path.iterdir()) == ["a"]
+    assert len(list(root.runs())) == 1
 
 
 def test_the_command_line(root, store, lx):

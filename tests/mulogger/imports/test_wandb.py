@@ -112,6 +112,31 @@ def test_a_second_time_changes_nothing(root, folder):
     assert whole(root) == before
 
 
+def test_a_run_that_was_resumed_is_one_run(root, tmp_path):
+    """Each time it leaves a folder; our own sink does so too when a feeder takes over."""
+    import lightex
+    from lightex.mulogger.delivery import Delivery, choose
+
+    run = lightex.start_run("again", root=tmp_path / "first", params={"lr": 0.1})
+    choose(run.directory, "wandb", {"mode": "offline", "folder": str(tmp_path / "again")})
+    for step in range(2):
+        run.log({"loss": float(step)}, step=step)
+        if step:
+            run.finish()
+        delivery = Delivery(run.directory, "wandb")
+        assert delivery.open()
+        while delivery.feed():
+            pass
+        delivery.close("SUCCEEDED" if step else None)
+    deadline = time.monotonic() + 20
+    while not (found := _brought(root, tmp_path / "again")) or found.events()[-1]["state"] == "LOST":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(list((tmp_path / "again/wandb").glob("offline-run-*"))) == 2
+    assert [each.id for each in root.runs()] == [found.id]
+    assert points(found, "loss") == [(0, 0.0), (1, 1.0)]
+
+
 def test_one_project_and_one_run(root, folder):
     assert len(bring(root, "wandb", folder, "other").imported) == 1
     with pytest.raises(NotFoundError, match=r"no project 'othr' there. Did you mean 'other'\?"):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core import journal
-from lightex.core.errors import FullDiskError, LightexError, StorageError
+from lightex.core.errors import LightexError, StorageError
 from lightex.core.journal import Record
 from lightex.core.root import Root, claim, run_id
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, RunDir
@@ -91,27 +91,34 @@ class Intake:
                     self.taken.gave_up = True
                     break
         finally:
-            self._clear()
+            shutil.rmtree(self._work, ignore_errors=True)
+            with suppress(OSError):  # a root that nothing came into is not left behind
+                self.root.path.rmdir()
             os.close(lock)
         return self.taken
 
     def _claim(self) -> int:
+        """Hold the lock of the root; what an import that was killed had begun is taken back."""
+        path = self._work / "lock"
         try:
-            self._work.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._work / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            while True:
+                self._work.mkdir(parents=True, exist_ok=True)
+                lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                if not claim(lock):
+                    os.close(lock)
+                    raise LightexError(
+                        f"another lx import is at work on {self.root.path}", "wait for its end, then try again"
+                    )
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(lock), path.stat()):
+                        break
+                os.close(lock)  # the one that held it has just taken it away
+            shutil.rmtree(self._work / "run", ignore_errors=True)
+            if (before := RunDir(self._work / "old")).path.exists():
+                _put_back(before, self.root)
         except OSError as error:
             raise journal.cannot_write(self._work, error) from error
-        if not claim(lock):
-            os.close(lock)
-            raise LightexError(f"another lx import is at work on {self.root.path}", "wait for its end, then try again")
-        self._clear()
         return lock
-
-    def _clear(self) -> None:
-        """Take away what this import, or one that was killed, had begun."""
-        for path in self._work.iterdir():
-            if path.name != "lock":
-                shutil.rmtree(path, ignore_errors=True)
 
     def _take(self, foreign: Foreign) -> bool:
         group = group_of(self.peer, foreign.series)
@@ -122,7 +129,7 @@ class Intake:
         self.tell(f"{foreign.experiment}: {foreign.name}")
         try:
             run = self._make(foreign, group, old)
-        except (FullDiskError, StorageError):
+        except StorageError:  # it is the root that fails
             raise
         except Exception as error:  # noqa: BLE001  whatever a peer's library raises is its own, and costs one run
             said = error.message if isinstance(error, LightexError) else f"{type(error).__name__}: {error}"
@@ -185,7 +192,8 @@ class Intake:
         self, path: Path, folder: Path, identity: dict[str, Any], events: list[Record], old: RunDir | None
     ) -> RunDir:
         """Make the run, in the place of what was imported of it before."""
-        shutil.rmtree(path.with_name(f".{path.name}.part"), ignore_errors=True)  # of one that was killed here
+        half = path.with_name(f".{path.name}.part")
+        shutil.rmtree(half, ignore_errors=True)  # of one that was killed here
         before = self._work / "old"
 
         def fill(run: RunDir) -> None:
@@ -200,6 +208,7 @@ class Intake:
         try:
             run = RunDir.create(path, identity, {}, events[0], fill)
         except BaseException:
+            shutil.rmtree(half, ignore_errors=True)
             if old is not None:
                 before.rename(path)
             raise
@@ -214,6 +223,15 @@ def group_of(peer: Peer, series: str) -> str:
 
 def _group_of(run: RunDir) -> str:
     return run.short_id.partition("-")[0]
+
+
+def _put_back(before: RunDir, root: Root) -> None:
+    """A run that was about to be replaced when its import was killed stands in its place again."""
+    place = root.path / str(before.identity["experiment"]) / str(before.identity["id"])
+    if place.exists():
+        shutil.rmtree(before.path)
+    else:
+        before.path.rename(place)
 
 
 def _keep_what_came_since(before: Path, path: Path) -> None:

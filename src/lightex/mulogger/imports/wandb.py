@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from lightex.mulogger.imports.wandb_log import records
 from lightex.mulogger.imports.wandb_rows import Rows, flat, tags_of
 
 _VALID = ("valid: a folder that holds offline-run-* (W&B's `wandb`), one of these, or entity/project of its service",)
+_NO_PROJECT = "uncategorized"  # W&B's own word
 _OWN = ("output.log", "media/")  # in files/: what is brought over by other ways
 
 
@@ -62,24 +64,25 @@ class WandbPeer:
         if self._service is not None:
             yield from self._service.runs()
             return
-        known, any_taken = [], False
-        for file in self.files:
+        found: dict[tuple[str, str], list[Path]] = {}
+        names: dict[tuple[str, str], str] = {}
+        for file in self.files:  # a run that was resumed has a folder for each time
             run = _head(file)
-            project = (run.project if run else "") or "uncategorized"  # W&B's own word
-            known.append(project)
-            if self.experiment not in (None, project):
-                continue
-            any_taken = True
-            yield Foreign(
-                id=file.parent.name,
-                name=(run.display_name or run.run_id) if run else file.parent.name,
-                experiment=project,
-                series=project,
-                mark=f"{file.stat().st_size}",
-                read=partial(_read, file),
-            )
-        if self.experiment is not None and not any_taken:
-            raise no_experiment(self.experiment, sorted(set(known)), "project")
+            key = ((run.project if run else "") or _NO_PROJECT, run.run_id if run else file.parent.name)
+            found.setdefault(key, []).append(file)
+            names[key] = (run.display_name if run else "") or key[1]
+        if self.experiment is not None and not any(project == self.experiment for project, _ in found):
+            raise no_experiment(self.experiment, sorted({project for project, _ in found}), "project")
+        for (project, ident), files in found.items():
+            if self.experiment in (None, project):
+                yield Foreign(
+                    id=ident,
+                    name=names[project, ident],
+                    experiment=project,
+                    series=project,
+                    mark=" ".join(str(file.stat().st_size) for file in files),
+                    read=partial(_read, files),
+                )
 
 
 def _logs(folder: Path) -> Iterator[Path]:
@@ -102,9 +105,30 @@ def _head(file: Path) -> Any:
     return None
 
 
-def _read(file: Path, desk: Desk) -> Story:
+def _read(files: Sequence[Path], desk: Desk) -> Story:
     """All of one run."""
-    rows, reader = Rows(desk, file.parent / "files"), _Reader()
+    rows, reader = Rows(desk), _Reader()
+    for file in files:
+        _take(file, rows, reader, desk)
+    if reader.began is None:
+        raise LightexError("its file does not say which run it is", f"the file is {files[-1]}")
+    began = reader.began
+    ended = None if reader.exit_code is None else max(rows.last or began, began + reader.seconds)
+    desk.write({"time": began, "params": flat(reader.config)})
+    if reader.tags:
+        desk.write({"time": began, "tags": reader.tags})
+    rows.conclude(reader.summary, ended or rows.last or began)
+    for file in files:
+        _files(file.parent / "files", desk, ended or began)
+    for artifact in reader.artifacts:
+        _artifact(artifact, desk, ended or began)
+    status, reason = reader.verdict
+    return Story(began, status, ended or rows.last, reason, reader.exit_code, reader.identity)
+
+
+def _take(file: Path, rows: Rows, reader: _Reader, desk: Desk) -> None:
+    """One file: what a run logged until it ended, or was resumed."""
+    rows.files, reader.exit_code = file.parent / "files", None
     for number, record in enumerate(records(file)):
         if number % 5000 == 0:
             desk.tell(f"{number:,} records")
@@ -114,23 +138,6 @@ def _read(file: Path, desk: Desk) -> Story:
             rows.define(record.metric)
         else:
             reader.take(record, desk)
-    if reader.began is None:
-        raise LightexError("its file does not say which run it is", f"the file is {file}")
-    began = reader.began
-    ended = None if reader.exit_code is None else max(rows.last or began, began + reader.seconds)
-    desk.write({"time": began, "params": flat(reader.config)})
-    if reader.tags:
-        desk.write({"time": began, "tags": reader.tags})
-    rows.conclude(reader.summary, ended or rows.last or began)
-    _files(file.parent / "files", desk, ended or began)
-    for artifact in reader.artifacts:
-        _artifact(artifact, desk, ended or began)
-    status, reason = SUCCEEDED, None
-    if reader.exit_code is None:
-        status, reason = LOST, "its end is not noted down: it was killed, or still runs"
-    elif reader.exit_code:
-        status, reason = FAILED, f"exit code {reader.exit_code}"
-    return Story(began, status, ended or rows.last, reason, reader.exit_code, reader.identity)
 
 
 class _Reader:
@@ -145,6 +152,13 @@ class _Reader:
         self.began: float | None = None
         self.seconds = 0.0
         self.exit_code: int | None = None
+
+    @property
+    def verdict(self) -> tuple[str, str | None]:
+        """The state, and why it is not a success."""
+        if self.exit_code is None:
+            return LOST, "its end is not noted down: it was killed, or still runs"
+        return (FAILED, f"exit code {self.exit_code}") if self.exit_code else (SUCCEEDED, None)
 
     def take(self, record: Any, desk: Desk) -> None:
         """Take in one record."""
@@ -215,7 +229,8 @@ def _files(folder: Path, desk: Desk, time: float) -> None:
     """What the run saved, and its output. A link to a file is how `wandb.save` keeps one."""
     output = folder / "output.log"
     if output.is_file():
-        desk.output.write_bytes(output.read_bytes())
+        with output.open("rb") as source, desk.output.open("ab") as target:
+            shutil.copyfileobj(source, target)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not name.startswith(_OWN):

@@ -22,10 +22,10 @@ class Rows:
 
     Args:
         desk: where to.
-        files: the folder that paths of media are in.
+        files: the folder that paths of media are in; may be set anew.
     """
 
-    def __init__(self, desk: Desk, files: Path) -> None:
+    def __init__(self, desk: Desk, files: Path = Path()) -> None:
         self.desk, self.files = desk, files
         self.last: float | None = None
         self._axes: list[tuple[str, str]] = []  # pattern, the metric that is its step
