@@ -1,7 +1,7 @@
-"""What the peers do with the runs of a root, each a process of its own: python peers.py PEER ACTION ROOT STORE.
+"""What the peers do with the runs of a root, each a process of its own: python peers.py PEER ACTION STORE [ROOT].
 
-PEER is mlflow, trackio or aim; ACTION fills the store, lists (filter by a parameter and the state, order by a metric),
-or reads the history of one metric of 100 runs. Needs only the peer: it runs in whichever Python has it.
+PEER is mlflow, trackio or aim; ACTION is fill (with ROOT), list (filter by a parameter and the state, order by a
+metric), or history (of one metric of 100 runs). Needs only the peer: it runs in whichever Python has it.
 """
 
 import json
@@ -53,7 +53,7 @@ class Mlflow:
         return MlflowClient(f"sqlite:///{store}/mlflow.db")
 
     @classmethod
-    def fill(cls, root: str, store: str) -> None:
+    def fill(cls, store: str, root: str) -> None:
         """By its API; the values before the last go into its table of metrics at once, as it would write them itself.
 
         log_batch takes 0.3 s for 1,000 values, five minutes for this.
@@ -81,7 +81,7 @@ class Mlflow:
             database.executemany(f"INSERT INTO metrics ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     @classmethod
-    def list(cls, root: str, store: str) -> int:
+    def list(cls, store: str) -> int:
         """Its params are texts that it compares as such, so the parameter is looked at here."""
         client = cls.client(store)
         found: list[Any] = []
@@ -99,7 +99,7 @@ class Mlflow:
                 return len(found)
 
     @classmethod
-    def history(cls, root: str, store: str) -> int:
+    def history(cls, store: str) -> int:
         """One call for each run: its client has no other."""
         client = cls.client(store)
         experiments = [each.experiment_id for each in client.search_experiments()]
@@ -119,7 +119,7 @@ class Trackio:
         return SQLiteStorage
 
     @classmethod
-    def fill(cls, root: str, store: str) -> None:
+    def fill(cls, store: str, root: str) -> None:
         """By its own call for many values."""
         storage = cls.storage(store)
         for run in runs(root):
@@ -134,7 +134,7 @@ class Trackio:
                 )
 
     @classmethod
-    def list(cls, root: str, store: str) -> int:
+    def list(cls, store: str) -> int:
         """Its table has a row per step, so the last one of each run is looked for."""
         sql = f"""SELECT c.run_id, c.config, m.metrics, json_extract(m.metrics, '$."{METRIC}"') AS value
             FROM configs c JOIN (SELECT run_id, MAX(step) AS step FROM metrics GROUP BY run_id) l ON l.run_id = c.run_id
@@ -144,7 +144,7 @@ class Trackio:
         return int(cls.storage(store).query_project("bench", sql, max_rows=10**6)["row_count"])
 
     @classmethod
-    def history(cls, root: str, store: str) -> int:
+    def history(cls, store: str) -> int:
         """One query for all."""
         sql = f"""SELECT run_id, step, timestamp, json_extract(metrics, '$."{METRIC}"') AS value FROM metrics
             WHERE run_id IN (SELECT run_id FROM configs WHERE json_extract(config, '$.status') = 'SUCCEEDED'
@@ -156,7 +156,7 @@ class Aim:
     """Aim's repository."""
 
     @staticmethod
-    def fill(root: str, store: str) -> None:
+    def fill(store: str, root: str) -> None:
         """Value by value: it has no other call."""
         import aim
 
@@ -174,7 +174,7 @@ class Aim:
         repo._recreate_index()  # `aim up` does so in the background; without it no query finds the runs
 
     @staticmethod
-    def list(root: str, store: str) -> int:
+    def list(store: str) -> int:
         """Its query language filters; it has no order, so the last values are sorted here."""
         import aim
         from aim.storage.context import Context
@@ -188,7 +188,7 @@ class Aim:
         return len(found)
 
     @staticmethod
-    def history(root: str, store: str) -> int:
+    def history(store: str) -> int:
         """All values of the metric of the first runs."""
         import aim
         from aim.storage.context import Context

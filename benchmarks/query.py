@@ -28,7 +28,7 @@ def main() -> None:
         ours = lightex_commands(root)
         for action, question in QUESTIONS.items():
             commands = {"lx": ours[action]} if action in ours else {}
-            commands |= {peer: peer_command(peer, action, root, store) for peer, store in stores.items()}
+            commands |= {peer: peer_command(peer, action, store) for peer, store in stores.items()}
             found = in_turn({each: shell(command) for each, command in commands.items()}, rounds=5)
             print(f"  {question}")
             for each, seconds in found.items():
@@ -53,15 +53,15 @@ def fill(peer: str, root: Path, store: Path) -> Path | None:
         return None
     store.mkdir()
     began = time.monotonic()
-    subprocess.run(peer_command(peer, "fill", root, store), check=True, capture_output=True)
+    subprocess.run([*peer_command(peer, "fill", store), str(root)], check=True, capture_output=True)
     size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
     print(f"  {peer} has them after {time.monotonic() - began:.0f} s, in {size / 2**20:.0f} MiB")
     return store
 
 
-def peer_command(peer: str, action: str, root: Path, store: Path) -> list[str]:
+def peer_command(peer: str, action: str, store: Path) -> list[str]:
     """A cold process of a peer. `-P`: this folder has a logging.py of its own."""
-    return [str(python(peer)), "-P", _SCRIPT, peer, action, str(root), str(store)]
+    return [str(python(peer)), "-P", _SCRIPT, peer, action, str(store)]
 
 
 def python(peer: str) -> str | None:
