@@ -6,13 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.summary import summarize
-from tests.helpers import LX
+from tests.helpers import wait_for
 from tests.mulogger.imports.conftest import bring, export, named, points, records, whole
 from tests.services import MlflowServer, need
 
@@ -129,6 +128,18 @@ def test_out_and_in_again_is_the_same(root, store):
     assert [f.path for f in sink.client.list_artifacts(sink.run_id, "notes")] == ["notes/größe.txt"]
 
 
+def test_histories_come_for_many_runs_at_once_or_one_by_one(root, store, monkeypatch):
+    """What a store tells in bulk, in parts of any size, is what its public call tells."""
+    bring(root, "mlflow", store, "a/b ..")
+    whole_runs = {name: records(run, "metrics") for name, run in named(root).items()}
+    for points_held, room in ((1, 10_000), (10, 0), (4000, 0)):
+        monkeypatch.setattr("lightex.mulogger.imports.mlflow_history._POINTS", points_held)
+        monkeypatch.setattr("lightex.mulogger.imports.mlflow_history._ROOM", room)
+        other = type(root)(root.path.parent / f"held-{points_held}")
+        bring(other, "mlflow", store, "a/b ..")
+        assert {name: records(run, "metrics") for name, run in named(other).items()} == whole_runs
+
+
 def test_models_are_copied_and_not_loaded(root, made, store, monkeypatch):
     import mlflow
 
@@ -221,22 +232,33 @@ def test_a_run_that_cannot_be_read_costs_only_itself(root, store, monkeypatch):
     assert len(bring(root, "mlflow", store).imported) == 1
 
 
-def test_an_import_that_is_killed_leaves_no_half_run(root, store, lx):
-    """Killed after the first run has appeared; the next import takes the rest, and clears up."""
-    command = [*LX[:2], LX[2].replace("main()", "main(['--root', 'runs', 'import', 'mlflow', 'mlflow.db'])")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while process.poll() is None and not list(root.runs()):
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+HALF = """
+import time
+from lightex.cli import main
+from lightex.mulogger.imports.mlflow import MlflowPeer
+copy = MlflowPeer._copy
+def slow(self, *more):
+    copy(self, *more)
+    if list(__import__("pathlib").Path("runs").glob("a*/*")):
+        open("half", "w").close()
+        time.sleep(60)
+MlflowPeer._copy = slow
+main(["--root", "runs", "import", "mlflow", "mlflow.db"])
+"""
+
+
+def test_an_import_that_is_killed_leaves_no_half_run(root, store, lx, tmp_path):
+    """Killed when the second run is all but there; the next import takes the rest, and clears up."""
+    process = subprocess.Popen([sys.executable, "-c", HALF], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "half").exists(), seconds=60)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    for run in root.runs():
-        assert summarize(run, lambda _: False).params["lr"] == 0.1
-        assert len(points(run, "loss")) == 1500
+    assert (root.path / ".import/run/records.jsonl").exists()
+    (run,) = root.runs()
+    assert len(points(run, "loss")) == 1500
     done = lx("--root", root.path, "import", "mlflow", "mlflow.db")
-    assert done.code == 0
-    assert len(list(root.runs())) == 4
+    assert (done.code, len(list(root.runs()))) == (0, 4)
+    assert "3 imported, 1 here already" in done.out
     assert not (root.path / ".import").exists()
 
 
@@ -271,11 +293,11 @@ def test_ctrl_c_says_how_far_it_got(root, store, lx, monkeypatch):
 
     read, calls = MlflowPeer._read, []
 
-    def interrupted(self, run, desk):
+    def interrupted(self, run, *more):
         calls.append(run)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return read(self, run, desk)
+        return read(self, run, *more)
 
     monkeypatch.setattr(MlflowPeer, "_read", interrupted)
     done = lx("--root", root.path, "import", "mlflow", "mlflow.db")

@@ -17,7 +17,7 @@ from lightex.mulogger.names import fit
 
 _SUFFIX = {"image": ".png", "audio": ".wav"}  # what every reader of runs opens
 _BUFFER = 1 << 20  # bytes of records between two writes
-_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+_NUMBER = re.compile(r"-?\d{1,25}(\.\d{1,25})?(e[+-]?\d{1,3})?", re.ASCII)
 
 
 def quiet(line: str) -> None:
@@ -132,13 +132,11 @@ def value_of(written: str) -> Any:
     """
     if written in ("True", "False"):
         return written == "True"
-    if _NUMBER.fullmatch(written) and len(written) < 20:
-        for kind in (int, float):
-            try:
-                if str(number := kind(written)) == written:
-                    return number
-            except ValueError:
-                continue
+    if _NUMBER.fullmatch(written):
+        kind = int if written.lstrip("-").isdigit() else float
+        if len(written) < 19 or kind is float:  # an int of more digits may not fit 64 bits
+            number = kind(written)
+            return number if str(number) == written else written
     return written
 
 

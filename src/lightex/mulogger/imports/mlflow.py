@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lightex.core.rundir import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED
 from lightex.core.units import format_size
 from lightex.mulogger.imports.desk import Desk, value_of
 from lightex.mulogger.imports.foreign import Foreign, Story, no_experiment
+from lightex.mulogger.imports.mlflow_history import Histories, Point
 
 _PAGE = 500  # runs asked for at once; a server answers up to 50,000, and holds all of them for that
 _STATUS = {"FINISHED": SUCCEEDED, "FAILED": FAILED, "KILLED": CANCELLED, "RUNNING": RUNNING, "SCHEDULED": QUEUED}
@@ -69,8 +70,9 @@ class MlflowPeer:
                     order_by=["attributes.start_time ASC"],
                     page_token=token,
                 )
+                histories = Histories(self.client, page)
                 for run in page:
-                    yield self._foreign(run, experiment)
+                    yield self._foreign(run, experiment, histories)
                 if not (token := page.token):
                     break
 
@@ -98,17 +100,17 @@ class MlflowPeer:
         said = " ".join(str(error).split())
         return LightexError(f"cannot read {_shown(self.uri)}: {said[:300]}", _VALID)
 
-    def _foreign(self, run: Any, experiment: Any) -> Foreign:
+    def _foreign(self, run: Any, experiment: Any, histories: Histories) -> Foreign:
         return Foreign(
             id=run.info.run_id,
             name=run.info.run_name or run.info.run_id,
             experiment=experiment.name,
             series=experiment.experiment_id,
             mark=_mark(run),
-            read=partial(self._read, run),
+            read=partial(self._read, run, histories),
         )
 
-    def _read(self, run: Any, desk: Desk) -> Story:
+    def _read(self, run: Any, histories: Histories, desk: Desk) -> Story:
         """All of one run."""
         info, tags = run.info, run.data.tags
         began = (info.start_time or 0) / 1000
@@ -117,7 +119,7 @@ class MlflowPeer:
         if tags:
             desk.write({"time": began, "tags": dict(tags)})
         ended = info.end_time / 1000 if info.end_time else None
-        self._metrics(run, desk)
+        _write_metrics(histories.of(run), desk)
         self._artifacts(run, ended or began, desk)
         for _ in getattr(run.inputs, "dataset_inputs", None) or ():
             desk.leave("datasets")
@@ -134,18 +136,6 @@ class MlflowPeer:
                 "git": tags.get("mlflow.source.git.commit"),
             },
         )
-
-    def _metrics(self, run: Any, desk: Desk) -> None:
-        """Values of the same moment and step become one record, as they were logged; all in order of time."""
-        rows: dict[tuple[int, int, int], dict[str, float]] = {}
-        for name in run.data.metrics:
-            seen: dict[tuple[int, int], int] = {}
-            for point in self.client.get_metric_history(run.info.run_id, name):
-                at = (point.timestamp, point.step)
-                again = seen[at] = seen.get(at, -1) + 1
-                rows.setdefault((*at, again), {})[name] = _value(point.value)
-        for (time, step, _), values in sorted(rows.items()):
-            desk.write({"time": time / 1000, "step": step, "metrics": values})
 
     def _artifacts(self, run: Any, time: float, desk: Desk) -> None:
         """The files of the run and of the models that it logged. They are copied, and never loaded."""
@@ -171,6 +161,18 @@ class MlflowPeer:
                     desk.artifacts.joinpath(below).mkdir(parents=True, exist_ok=True)
                     repository.download_artifacts(file.path, str(desk.artifacts / below))
                     desk.note(place, time)
+
+
+def _write_metrics(histories: Iterable[tuple[str, Sequence[Point]]], desk: Desk) -> None:
+    """Values of the same moment and step become one record, as they were logged; all in order of time."""
+    rows: dict[tuple[int, int, int], dict[str, float]] = {}
+    for name, points in histories:
+        seen: dict[tuple[int, int], int] = {}
+        for time, step, value in points:
+            again = seen[time, step] = seen.get((time, step), -1) + 1
+            rows.setdefault((time, step, again), {})[name] = _value(value)
+    for (time, step, _), values in sorted(rows.items()):
+        desk.write({"time": time / 1000, "step": step, "metrics": values})
 
 
 def _address(given: str) -> str:
