@@ -250,7 +250,7 @@ main(["--root", "runs", "import", "mlflow", "mlflow.db"])
 def test_an_import_that_is_killed_leaves_no_half_run(root, store, lx, tmp_path):
     """Killed when the second run is all but there; the next import takes the rest, and clears up."""
     process = subprocess.Popen([sys.executable, "-c", HALF], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    wait_for(lambda: (tmp_path / "half").exists(), seconds=60)
+    wait_for((tmp_path / "half").exists, seconds=60)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert (root.path / ".import/run/records.jsonl").exists()
