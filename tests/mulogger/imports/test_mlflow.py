@@ -330,3 +330,12 @@ def test_a_missing_package_is_told(root, store, monkeypatch):
         str(told.value)
         == "'mlflow' needs the package 'mlflow', which is not installed\n  pip install 'lightex[mlflow]'"
     )
+
+
+def test_lx_export_is_lx_sync_by_another_name(root, store, lx):
+    bring(root, "mlflow", store, "other")
+    done = lx("--root", root.path, "export", "csv", "-o", f"folder={root.path.parent}/csv")
+    assert (done.code, "csv has it all" in done.out) == (0, True)
+    assert list((root.path.parent / "csv").rglob("values.csv"))
+    failed = lx("--root", root.path, "export", "cvs")
+    assert failed.err.splitlines()[0] == "error: no logger named 'cvs'. Did you mean 'csv'?"

@@ -27,7 +27,7 @@ from lightex.mulogger.names import fit
 _FAILURES = 5  # in a row: then it is the store that fails, and each further run would wait for its own timeout
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # writing to an open file names no file
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
-_CAUSES = {FAILED: "reported", CANCELLED: "cancelled", LOST: "lost"}
+_CAUSES = {CANCELLED: "cancelled", LOST: "lost"}  # why a run failed, no peer tells but by its exit code
 
 
 @dataclass
@@ -251,8 +251,8 @@ def _events(story: Story) -> list[Record]:
     end: Record = {"time": ended, "attempt": 1, "state": story.status}
     if story.reason:
         end["reason"] = text(story.reason)
-    if story.status in _CAUSES:
-        end["cause"] = "exit" if story.exit_code else _CAUSES[story.status]
+    if cause := "exit" if story.status == FAILED and story.exit_code else _CAUSES.get(story.status):
+        end["cause"] = cause
     if story.exit_code is not None:
         end["exit_code"] = story.exit_code
     if story.ended is not None:
