@@ -133,8 +133,8 @@ def value_of(written: str) -> Any:
     if written in ("True", "False"):
         return written == "True"
     if _NUMBER.fullmatch(written):
-        kind = int if written.lstrip("-").isdigit() else float
-        if len(written) < 19 or kind is float:  # an int of more digits may not fit 64 bits
+        kind, digits = (int if written.lstrip("-").isdigit() else float), len(written.lstrip("-"))
+        if digits < 19 or kind is float:  # an int of more digits may not fit 64 bits
             number = kind(written)
             return number if str(number) == written else written
     return written

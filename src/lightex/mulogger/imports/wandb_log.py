@@ -1,6 +1,6 @@
 """The .wandb file of a run: LevelDB's log format behind 7 bytes of W&B's own, protobuf messages inside.
 
-W&B's own module for it (`wandb.sdk.internal.datastore`) is gone since 0.26 or so; the format is as it was.
+W&B's own module for it (`wandb.sdk.internal.datastore`) is no longer in its package (0.31); the format is as it was.
 """
 
 from __future__ import annotations
