@@ -34,9 +34,13 @@ COMMANDS = {
     "note": "Note something of runs: a text, tags, that they are put away.",
     "sync": "Bring to MLflow, W&B, ... what they have not got yet.",
     "mlflow": "Open MLflow's own UI on the runs at hand.",
+    "import": "Bring in runs of MLflow, TensorBoard or W&B.",
+    "export": "Bring runs to MLflow, TensorBoard, W&B, ...: lx sync --to.",
     "rm": "Remove runs.",
     "doctor": "Check that this machine is ready.",
 }
+
+_MODULES = {"import": "imports"}  # of commands whose name is a keyword of Python
 
 
 class LazyGroup(click.Group):
@@ -50,7 +54,7 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"lightex.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"lightex.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -48,7 +48,11 @@ def load(group: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "lightex":
             raise
-        raise NotFoundError(
-            f"'{name}' needs the package '{error.name}', which is not installed",
-            f"pip install 'lightex[{name}]'",
-        ) from error
+        raise lacking(name, error) from error
+
+
+def lacking(name: str, error: ModuleNotFoundError) -> NotFoundError:
+    """The error to raise where a package that something of that name needs is missing; tells the pip install."""
+    return NotFoundError(
+        f"'{name}' needs the package '{error.name}', which is not installed", f"pip install 'lightex[{name}]'"
+    )

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from lightex.core.journal import Record
 from lightex.core.rundir import SUCCEEDED, read_object
+from lightex.mulogger.names import fit
 from lightex.mulogger.sink import Source
 
 _ITS_OWN = {"", "step", "_step", "_timestamp", "_runtime", "_wandb"}
@@ -131,8 +132,8 @@ class WandbSink:
             self.source.notice(f"{about.get('path')} is recorded and not there; wandb does not have it")
             return
         model = about.get("model")
-        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{self.source.short_id}-{path.name}")
-        artifact = wandb.Artifact(name[:128], type="model" if model else "file", metadata=model or {})
+        name = fit(f"{self.source.short_id}-{path.name}", r"A-Za-z0-9_.\-", 128)
+        artifact = wandb.Artifact(name, type="model" if model else "file", metadata=model or {})
         artifact.add_file(str(path))
         self.run.log_artifact(artifact)
 

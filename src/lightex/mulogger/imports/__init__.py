@@ -1,0 +1,1 @@
+"""Runs of other tools, brought in as run directories."""
