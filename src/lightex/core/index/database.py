@@ -45,7 +45,8 @@ CREATE TABLE IF NOT EXISTS clock (version INTEGER, removed INTEGER);
 INSERT INTO clock SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM clock);
 CREATE INDEX IF NOT EXISTS by_id ON runs (id);
 CREATE INDEX IF NOT EXISTS by_version ON runs (version);
-CREATE INDEX IF NOT EXISTS by_sweep ON runs (sweep);
+CREATE INDEX IF NOT EXISTS by_sweep ON marks (sweep);
+CREATE INDEX IF NOT EXISTS by_life ON marks (key) WHERE live IS NOT NULL;
 PRAGMA user_version={version};
 COMMIT;"""
 _BUSY = 60.0  # seconds to wait for another process that writes

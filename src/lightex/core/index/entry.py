@@ -107,3 +107,24 @@ def _dump(last: Record, done: Mapping[str, tuple[Logged, int]]) -> bytes:
     writers = {name: {"logged": logged.dump(), "end": end} for name, (logged, end) in done.items()}
     brief = {key: last[key] for key in ("state", "reason", "process") if key in last}
     return jsonlib.dumps(jsonable({"last": brief, "writers": writers}))
+
+
+def dump(entry: Entry) -> dict[str, Any]:
+    """An entry as JSON, on its way between processes."""
+    return {
+        "path": entry.path,
+        "mark": entry.mark,
+        "summary": vars(entry.summary),
+        "live": entry.live.decode() if entry.live else None,
+    }
+
+
+def load(dumped: Mapping[str, Any]) -> Entry:
+    """What `dump` made, non-finite numbers as texts."""
+    about = dict(dumped["summary"])
+    about["metrics"] = {name: journal.number(value) for name, value in about["metrics"].items()}
+    for parts in about["best"].values():
+        parts |= {part: journal.number(value) for part, value in parts.items() if isinstance(value, str)}
+    about["objective"] = tuple(about["objective"]) if about["objective"] else None
+    live = dumped["live"]
+    return Entry(dumped["path"], dumped["mark"], Summary(**about), live.encode() if live else None)

@@ -7,7 +7,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,7 @@ from lightex.core.errors import StorageError
 from lightex.core.index import entry as entries
 from lightex.core.index.database import FIELDS, KINDS, Database, summary
 from lightex.core.index.entry import Entry
-from lightex.core.index.reading import read_many
+from lightex.core.index.reading import Changed, read_many
 from lightex.core.root import Root
 from lightex.core.summary import Summary, seen_state
 
@@ -25,6 +25,7 @@ Progress = Callable[[int, int], None]
 """Told how many of how many runs are read."""
 
 _ELSEWHERE = "choose another folder with LX_CACHE"
+_COARSE = 2.0  # seconds: the coarsest times of change that file systems keep
 _CHUNK = 500  # runs that are written in one transaction
 _SHARE = 20.0  # a look at all runs may cost one part in so many of the time
 
@@ -37,7 +38,7 @@ class Known:
     mark: str
     sweep: str | None
     live: bytes | None
-    state: tuple[str, str | None]
+    state: tuple[str, ...]
 
 
 class Index:
@@ -69,6 +70,7 @@ class Index:
             raise StorageError(f"no index can be kept in {error.filename}: {error.strerror}", _ELSEWHERE) from error
         self._database = self._opened()
         self._looked, self._cost = 0.0, 0.0
+        self._listed = dict[str, float]()
         self.refresh(progress)
 
     def __enter__(self) -> Index:
@@ -110,18 +112,19 @@ class Index:
         whole = whole or began - self._looked > self._cost * _SHARE
         with self._alone(progress):
             supervised = cache(lambda sweep: self.root.sweep(sweep).supervised)
-            known, found = self._known(), self._found()
-            removed = [one.key for path, one in known.items() if path not in found]
-            changed = list[tuple[str, bytes | None]]()
-            for path in found:
+            stirred = self._stirred(whole)
+            known = self._known() if whole else self._known_at_work(stirred)
+            found = {path for name in stirred for path in self._runs_of(name)}
+            if not whole:
+                found |= {path for path in known if path.partition("/")[0] not in stirred}
+            changed = list[Changed]()
+            for path in sorted(found):
                 one = known.get(path)
-                if one is None:
-                    changed.append((path, None))
-                elif whole or one.live or (one.sweep and supervised(one.sweep)):
-                    if entries.mark(f"{self._folder}/{path}", one.mark) != one.mark:
-                        changed.append((path, one.live))
-                    elif one.live:
-                        self._look(one, supervised)
+                if one is None or entries.mark(f"{self._folder}/{path}", one.mark) != one.mark:
+                    changed.append((path, one.live if one else None))
+                elif one.live:
+                    self._look(one, supervised)
+            removed = [one.key for path, one in known.items() if path not in found]
             self._take(changed, removed, supervised, progress)
         if whole:
             self._looked, self._cost = time.monotonic(), time.monotonic() - began
@@ -129,7 +132,7 @@ class Index:
 
     def _take(
         self,
-        changed: Sequence[tuple[str, bytes | None]],
+        changed: Sequence[Changed],
         removed: Sequence[int],
         supervised: Callable[[str], bool],
         progress: Progress | None,
@@ -152,29 +155,51 @@ class Index:
         if state != one.state:
             self._database.set_state(one.key, *state)
 
-    def _known(self) -> dict[str, Known]:
+    def _known(self, where: str = "1", values: Sequence[object] = ()) -> dict[str, Known]:
         rows = self._database.connection.execute(
-            "SELECT m.path, m.key, m.mark, m.sweep, m.live, r.status, r.reason FROM marks m JOIN runs r USING (key)"
+            "SELECT m.path, m.key, m.mark, m.sweep, m.live, r.status, r.reason "  # noqa: S608  our own conditions
+            f"FROM marks m JOIN runs r USING (key) WHERE {where}",
+            values,
         )
-        return {
-            path: Known(key, mark, sweep, live, (status, reason))
-            for path, key, mark, sweep, live, status, reason in rows
-        }
+        known = {}
+        for path, key, mark, sweep, live, *state in rows:
+            known[path] = Known(key, mark, sweep, live, tuple(state))
+        return known
 
-    def _found(self) -> dict[str, None]:
-        """EXPERIMENT/RUN_ID of all runs."""
-        cut = len(self._folder) + 1
+    def _known_at_work(self, experiments: Iterable[str]) -> dict[str, Known]:
+        """The runs that have not ended, those of sweeps that are at work, those of some experiments."""
+        known = self._known("m.live IS NOT NULL")
+        for sweep in self.root.sweeps():
+            if sweep.supervised:
+                known |= self._known("m.sweep = ?", (sweep.id,))
+        for name in experiments:  # "0" comes next after "/"
+            known |= self._known("m.path > ? AND m.path < ?", (f"{name}/", f"{name}0"))
+        return known
+
+    def _stirred(self, whole: bool) -> set[str]:
+        """The experiments whose folders have changed since they were listed; `whole`: all."""
+        found = set()
         try:
-            names = [entry.path for entry in os.scandir(self._folder) if entry.name[0] != "." and entry.is_dir()]
+            folders = [entry for entry in os.scandir(self._folder) if entry.name[0] != "." and entry.is_dir()]
         except (FileNotFoundError, NotADirectoryError):
-            return {}
-        found: dict[str, None] = {}
-        for name in names:
-            with os.scandir(name) as inside:
-                for each in inside:
-                    if each.name[0] != "." and each.is_dir():
-                        found[each.path[cut:]] = None
+            folders = []
+        for entry in folders:
+            changed = entry.stat().st_mtime
+            if whole or self._listed.get(entry.name) != changed:
+                found.add(entry.name)
+                # A folder's time is coarse: what comes in the moment after the listing must be seen too.
+                self._listed[entry.name] = changed if time.time() - changed > _COARSE else 0.0
+        for name in self._listed.keys() - {entry.name for entry in folders}:
+            del self._listed[name]
+            found.add(name)
         return found
+
+    def _runs_of(self, experiment: str) -> Iterator[str]:
+        """EXPERIMENT/RUN_ID of its runs."""
+        with suppress(FileNotFoundError), os.scandir(f"{self._folder}/{experiment}") as inside:
+            for each in inside:
+                if each.name[0] != "." and each.is_dir():
+                    yield f"{experiment}/{each.name}"
 
     @contextmanager
     def _alone(self, progress: Progress | None) -> Iterator[None]:
@@ -184,7 +209,7 @@ class Index:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if progress and (total := len(self._found())):
+                if progress and (total := sum(1 for name in self._stirred(True) for _ in self._runs_of(name))):
                     progress(min(self.count(), total), total)
                 time.sleep(0.05)
         try:
