@@ -114,7 +114,12 @@ def plan_clone(registry: Registry, run: RunDir, overrides: Sequence[str]) -> Pla
         )
     named = registry.get(str(reference))
     config = from_tree(run.config, named.base, str(run.config_file))
-    return _plan(replace(named, value=config), registry.values(), registry.folder, overrides)
+    return _plan(
+        replace(named, value=config, source=Source(f"run {run.short_id}")),
+        registry.values(),
+        registry.folder,
+        overrides,
+    )
 
 
 def _plan(

@@ -15,9 +15,12 @@ from lightex.core.rundir import QUEUED, RunDir
 from lightex.dispatcher.job import Job
 from lightex.experiment import Plan, Planned, dependencies
 from lightex.jobs import load_engine, make_job
+from lightex.namedconf.layers import sources
 from lightex.namedconf.search import Search
 from lightex.storage import snapshot
 from lightex.supervision import Work
+
+_MOST_BASES = 20  # of a sweep that is put together: beyond these their sources are taken to be as these ones'
 
 
 def record(
@@ -80,10 +83,20 @@ def about(plan: Plan, command_line: Sequence[str]) -> dict[str, Any]:
         "experiments": sorted({item.config.name for item in plan.experiments}),
         "total": plan.search.trials if plan.search else len(plan.experiments),
         "search": _method(plan.search) if plan.search else None,
+        "sources": _sources(plan),
         "host": host(),
         "user": user(),
         "created": time.time(),
     }
+
+
+def _sources(plan: Plan) -> dict[str, str]:
+    """Where each value comes from that the sweep does not vary, as far as it is the same for all of its bases."""
+    bases = [base for base, _ in plan.expansion.points.parts[:_MOST_BASES]]
+    told = [sources(base, plan.expansion.source) for base in bases]
+    same = {path: source for path, source in told[0].items() if all(each.get(path) == source for each in told)}
+    # A default of ours stands in a file that means nothing to the project.
+    return {path: source.kind if source.where.startswith("/") else str(source) for path, source in same.items()}
 
 
 def _method(search: Search) -> dict[str, Any]:

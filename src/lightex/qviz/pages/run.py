@@ -95,8 +95,7 @@ def _sources(directory: RunDir, run: Summary) -> dict[str, str]:
         about = Root(directory.path.parent.parent).sweep(run.sweep).about
     except StorageError:
         return {}
-    known = (about.get("sources") or {}).get(run.config_name or "") or {}
-    return {**known, **dict.fromkeys(run.varied, "sweep")}
+    return {**(about.get("sources") or {}), **dict.fromkeys(run.varied, "sweep")}
 
 
 def flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
