@@ -37,13 +37,12 @@ def main() -> None:
 
 
 def lightex_commands(root: Path) -> dict[str, list[str]]:
-    """What answers each question here, as a command line.
-
-    For now `lx ls --json`, which filters nothing. To come:
-    "list": lx ls --where "hp.lr > 0.01 and status = succeeded order by val.acc desc" --json
-    "history": lx history val.acc --where "status = succeeded" ...
-    """
-    return {"list": [LX, "--root", str(root), "ls", "--json"]}
+    """What answers each question here, as a command line."""
+    lx = [LX, "--root", str(root)]
+    return {
+        "list": [*lx, "ls", "--where", "hp.lr > 0.01 order by val.acc desc", "--json"],
+        "history": [*lx, "plot", "val.acc", "--where", "order by id limit 100", "--json"],
+    }
 
 
 def fill(peer: str, root: Path, store: Path) -> Path | None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from lightex.namedconf.search import search
     from lightex.namedconf.space import choice, integers, loguniform, uniform
     from lightex.namedconf.sweep import grid, sample, sweep, zipped
+    from lightex.qviz.runs import Runs, runs
+    from lightex.qviz.sql import sql
+    from lightex.qviz.table import Table
 
 __version__ = "0.1.0"
 
@@ -45,6 +48,9 @@ _HOME = {
     "lightex.namedconf.search": ("search",),
     "lightex.namedconf.space": ("choice", "integers", "loguniform", "uniform"),
     "lightex.namedconf.sweep": ("grid", "sample", "sweep", "zipped"),
+    "lightex.qviz.runs": ("Runs", "runs"),
+    "lightex.qviz.sql": ("sql",),
+    "lightex.qviz.table": ("Table",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -61,10 +67,12 @@ __all__ = [
     "MultiLogger",
     "Resources",
     "Run",
+    "Runs",
     "Size",
     "Storage",
     "Store",
     "Submission",
+    "Table",
     "choice",
     "grid",
     "integers",
@@ -73,8 +81,10 @@ __all__ = [
     "read_run",
     "replace",
     "run",
+    "runs",
     "sample",
     "search",
+    "sql",
     "start_run",
     "submit",
     "sweep",

@@ -9,6 +9,7 @@ from typing import Any
 from lightex.core.errors import LightexError
 from lightex.core.index import Index
 from lightex.core.journal import number
+from lightex.core.root import Root
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 from lightex.qviz.names import FIELDS, Name
@@ -27,12 +28,12 @@ TABLES = {
 _EVENT = ("time", "state", "attempt", "reason", "cause", "exit_code", "duration", "peak_memory")
 
 
-def query(index: Index, sql: str) -> Table:
+def query(index: Index, statement: str) -> Table:
     """What a SELECT yields.
 
     Args:
         index: of the root.
-        sql: one statement in DuckDB's SQL, over TABLES. Names with dots go in quotes: "hp.lr".
+        statement: one, in DuckDB's SQL, over TABLES. Names with dots go in quotes: "hp.lr".
 
     Raises:
         LightexError: it is no SELECT, DuckDB does not understand it, or is missing.
@@ -44,13 +45,13 @@ def query(index: Index, sql: str) -> Table:
 
     connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
     try:
-        statements = connection.extract_statements(sql)
+        statements = connection.extract_statements(statement)
         if len(statements) != 1 or statements[0].type not in (
             duckdb.StatementType.SELECT,
             duckdb.StatementType.EXPLAIN,
         ):
             raise LightexError("only one SELECT is taken: runs are not changed by SQL", *_about())
-        words = set(re.findall(r"\w+", sql.lower()))
+        words = set(re.findall(r"\w+", statement.lower()))
         found = index.select()
         for name, fill in _FILL.items():
             if name in words:
@@ -65,6 +66,22 @@ def query(index: Index, sql: str) -> Table:
         raise LightexError(_words(error), *_about()) from None
     finally:
         connection.close()
+
+
+def sql(statement: str, root: str | None = None) -> Table:
+    """What a SELECT over the runs of a root yields: a table with `to_pandas`, `to_polars`, `to_csv`, ...
+
+    >>> sql('select "hp.lr", avg("val.acc") from runs group by 1').to_pandas()  # doctest: +SKIP
+
+    Args:
+        statement: one SELECT in DuckDB's SQL, over TABLES.
+        root: the folder of runs; default: LX_ROOT, or `runs/` beside the nearest lxconfig file.
+
+    Raises:
+        LightexError: it is no SELECT, DuckDB does not understand it, or is missing.
+    """
+    with Index(Root.locate(root)) as index:
+        return query(index, statement)
 
 
 def _about() -> list[str]:
