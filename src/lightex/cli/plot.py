@@ -57,7 +57,9 @@ def command(
         return
     name = _metric(metric, runs)
     if suffix == ".html":
-        _write_page(Path(str(output)), runs, name)
+        from lightex.web.export import chart_page
+
+        _write_page(Path(str(output)), chart_page(runs, [name], axis, log, smooth), len(runs), name)
         return
     found = [curve for curve in curves(runs, name, axis, smooth) if curve.x]
     if as_json:
@@ -104,11 +106,9 @@ def _write(path: Path, found: Sequence[Curve], metric: str, axis: str, log: bool
     click.echo(f"{len(found)} curve{'s' * (len(found) != 1)} of {metric} in {path}", err=True)
 
 
-def _write_page(path: Path, runs: Sequence[Summary], metric: str) -> None:
-    from lightex.web.export import chart_page
-
+def _write_page(path: Path, page: str, count: int, metric: str) -> None:
     try:
-        path.write_text(chart_page(runs, [metric]), encoding="utf-8")
+        path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise LightexError(f"cannot write {path}: {error.strerror}") from error
-    click.echo(f"{metric} of {len(runs)} run{'s' * (len(runs) != 1)} in {path}", err=True)
+    click.echo(f"{metric} of {count} run{'s' * (count != 1)} in {path}", err=True)

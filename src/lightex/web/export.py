@@ -33,12 +33,17 @@ _PAGE = """<!doctype html>
 """  # noqa: E501
 
 
-def chart_page(runs: Sequence[Summary], metrics: Sequence[str]) -> str:
+def chart_page(
+    runs: Sequence[Summary], metrics: Sequence[str], axis: str = "step", log: bool = False, weight: float = 0.0
+) -> str:
     """The page.
 
     Args:
         runs: which.
         metrics: whose curves; the first 60.
+        axis: what they are drawn against: "step", "time" or "wall".
+        log: whether y is logarithmic.
+        weight: of the smoothing, 0 (none) to below 1.
     """
     rows = [
         {"id": run.id, "label": run.short_id, "status": run.status, "experiment": run.experiment,
@@ -50,7 +55,10 @@ def chart_page(runs: Sequence[Summary], metrics: Sequence[str]) -> str:
         "runs": rows,
         "params": differing(runs),
         "metrics": list(metrics),
-        "curves": _curves(runs, metrics[:_METRICS]),
+        "curves": _curves(runs, metrics[:_METRICS], axis),
+        "axis": axis,
+        "log": log,
+        "smoothing": weight,
     }
     # No text in it can end the script element that it stands in.
     text = jsonlib.dumps(data, str, jsonlib.OPT_SERIALIZE_NUMPY).decode().replace("<", "\\u003c")
@@ -60,7 +68,7 @@ def chart_page(runs: Sequence[Summary], metrics: Sequence[str]) -> str:
     return _PAGE.format(digest=digest, count=len(runs), style=style, data=text, script=script)
 
 
-def _curves(runs: Sequence[Summary], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def _curves(runs: Sequence[Summary], metrics: Sequence[str], axis: str) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in metrics}
     for run in runs:
         try:
@@ -69,7 +77,7 @@ def _curves(runs: Sequence[Summary], metrics: Sequence[str]) -> dict[str, list[d
             continue
         for name in metrics:
             if name in run.metrics:
-                one = curve(histories.get(name), "step", _POINTS, None, None)
+                one = curve(histories.get(name), axis, _POINTS, None, None)
                 found[name].append({"id": run.id, "label": run.short_id, **one})
     return found
 

@@ -2,7 +2,7 @@
 import { Group, LineChart, groupMean, stylesOf } from "./chart.js";
 import { chip, element } from "./format.js";
 
-const { runs, params, metrics, curves } = JSON.parse(document.getElementById("data").textContent), group = new Group();
+const { runs, params, metrics, curves, axis, log, smoothing } = JSON.parse(document.getElementById("data").textContent), group = new Group();
 const styles = stylesOf(runs.map((run) => run.id)), page = document.getElementById("page");
 const swatch = (id) => {
   const node = element("span", "swatch");
@@ -18,11 +18,14 @@ const lines = runs.map((run) => {
   return row;
 });
 page.append(element("div", "scroll", [element("table", "table", [element("thead", "", [head]), element("tbody", "", lines)])]));
-const cards = page.appendChild(element("div", "cards"));
+const cards = page.appendChild(element("div", "cards")), alone = Object.keys(curves).length === 1;
+cards.style.marginTop = "12px";
+if (alone) cards.style.gridTemplateColumns = "1fr";
 for (const [name, found] of Object.entries(curves)) {
   const host = element("div"), card = element("article", "card", [element("header", "", [element("h3", "", name)]), host]);
   cards.append(card);
+  if (alone) host.style.height = "420px";
   const series = found.map((one) => ({ ...one, ...styles.get(one.id) }));
   const crowd = series.length > 30 ? [{ id: "mean", label: `mean of ${series.length}`, color: "#0a5bc4", ...groupMean(series) }] : series;
-  new LineChart(host, { title: name, group, series: crowd });
+  new LineChart(host, { title: name, group, series: crowd, xKind: { step: "number", time: "relative", wall: "wall" }[axis], yLog: log, smoothing });
 }
