@@ -251,6 +251,19 @@ class RunDir:
         """
         journal.append(self.events_file, *events)
 
+    def append_usage(self, record: Record) -> None:
+        """Add a sample of what it uses. Only the dispatcher of the run may.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        journal.append(f"{self.path}/usage.jsonl", record)
+
+    def usage(self) -> list[Record]:
+        """What it used while it ran: `time`, `cpu` (cores), `memory` (bytes), `read`, `written`, `received`, `sent`
+        (bytes a second), `gpus` (by name: `use`, a share of 1, and `memory`, bytes)."""
+        return list(journal.read(f"{self.path}/usage.jsonl"))
+
     def cut_torn_event(self) -> None:
         """Take away what a killed dispatcher wrote of its last event. Only the next dispatcher may."""
         descriptor = journal.open_for_append(self.events_file)

@@ -53,6 +53,27 @@ class JobState:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a job has used so far; None: unknown.
+
+    Attributes:
+        cpu_seconds: of all its processes.
+        memory: bytes that they hold now.
+        read: bytes read from disks.
+        written: bytes written to disks.
+        received: bytes from the network.
+        sent: bytes to the network.
+    """
+
+    cpu_seconds: float | None = None
+    memory: int | None = None
+    read: int | None = None
+    written: int | None = None
+    received: int | None = None
+    sent: int | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """What `lx doctor` says of one thing.
 
@@ -111,6 +132,10 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Nothing more will be asked: let go of what is held, and end what ended jobs have left behind."""
+
+    def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:  # noqa: ARG002
+        """What jobs that run use, in bulk, of those where that is known; asked every second, and must not wait."""
+        return {}
 
     def takes_more(self, jobs: int) -> bool:  # noqa: ARG002
         """Whether it takes a further job beside so many; asked only of an engine that queues by itself."""

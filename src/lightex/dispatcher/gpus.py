@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,3 +61,30 @@ def _gpu(nvml: Any, name: str) -> Gpu | None:
     except nvml.NVMLError:  # not all drivers and virtual GPUs tell
         return Gpu(name, memory)
     return Gpu(name, memory, {int(each.pid): each.usedGpuMemory for each in processes})
+
+
+def gpu_loads() -> dict[str, dict[str, float]]:
+    """What each GPU is doing, by the names that CUDA_VISIBLE_DEVICES has for it (index and UUID); empty without a driver.
+
+    `use` is the share of the last moment in which it computed, `memory` the bytes in use by all processes.
+    """
+    import pynvml
+
+    found: dict[str, dict[str, float]] = {}
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return found
+    try:
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            load: dict[str, float] = {"memory": int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)}
+            with suppress(pynvml.NVMLError):  # not told of parts of a GPU (MIG)
+                load["use"] = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
+            uuid = pynvml.nvmlDeviceGetUUID(handle)
+            found[str(index)] = found[uuid if isinstance(uuid, str) else uuid.decode()] = load
+    except pynvml.NVMLError:
+        return found
+    finally:
+        pynvml.nvmlShutdown()
+    return found

@@ -17,6 +17,7 @@ from lightex.dispatcher.death import certify, last_lines
 from lightex.dispatcher.engine import Engine, JobState, LaunchError
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.leases import Leases
+from lightex.dispatcher.meter import Meter
 from lightex.dispatcher.running import Adopted, Running
 
 _TICK = 0.2  # seconds between two looks at signals and deadlines while nothing ends
@@ -96,6 +97,7 @@ class Queue:
         self.backlog = Backlog(self.jobs)
         capacity = self.engine.capacity()
         self.leases = Leases(capacity) if capacity else None
+        self._meter = Meter(self.engine)
         self._stop_reason: str | None = None
         self._kill = False
         for each in self.adopted:
@@ -262,6 +264,7 @@ class Queue:
                 self._ask_to_end(handle, "timeout", f"timed out after {format_duration(now - entry.since)}")
             elif entry.job.stall is not None and now >= entry.look_at:
                 self._look_for_stall(handle, entry.job.stall, now)
+        self._meter.look(self.running)
         self.watch(self, None, None)
 
     def _note(self, handle: str, state: JobState) -> None:

@@ -23,7 +23,8 @@ from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUBMITTED, SUC
 from lightex.core.taxonomy import Container, Experiment, Storage
 from lightex.core.units import format_size
 from lightex.dispatcher.capacity import Capacity, this_machine
-from lightex.dispatcher.engine import Engine, Finding, JobState
+from lightex.dispatcher.engine import Engine, Finding, JobState, Usage
+from lightex.dispatcher.engines import sampling
 from lightex.dispatcher.engines.containers import call, daemon, end, examine, leftovers, options
 from lightex.dispatcher.engines.containers.daemon import AwayError, DaemonError, connect, reaching
 from lightex.dispatcher.engines.containers.image import Image
@@ -173,6 +174,15 @@ class DockerEngine(Engine):
                 attempt.stop, attempt.stopped_at = signal, attempt.stopped_at or time.monotonic()
         with suppress(DaemonError), reaching():  # not there yet, or gone, or ended
             connect().kill(handle, signal=signal)
+
+    def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
+        """What containers of this machine use; a daemon elsewhere is not asked."""
+        found = {}
+        for handle in handles:
+            attempt = self._attempts.get(handle)
+            if attempt and (pid := attempt.process.get("pid")) and birth_mark(pid) == attempt.process.get("born"):
+                found[handle] = sampling.used_by(sampling.members_of_container(pid), pid)
+        return found
 
     def close(self) -> None:
         """Remove the containers whose ends are noted down."""

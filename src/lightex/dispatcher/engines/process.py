@@ -19,7 +19,8 @@ from lightex.core.liveness import birth_mark, process_mark
 from lightex.core.rundir import FAILED, LOST, SUCCEEDED
 from lightex.core.units import format_size, parse_size
 from lightex.dispatcher.capacity import Capacity, this_machine
-from lightex.dispatcher.engine import Engine, JobState, LaunchError
+from lightex.dispatcher.engine import Engine, JobState, LaunchError, Usage
+from lightex.dispatcher.engines import sampling
 from lightex.dispatcher.engines.cage import Cage, Cages, bound, machine_oom_kills
 from lightex.dispatcher.engines.environment import environment
 from lightex.dispatcher.engines.peek import collect, peek
@@ -120,6 +121,18 @@ class ProcessEngine(Engine):
         """Signal the whole process group: SIGTERM, or SIGKILL if forced."""
         if handle in self._processes or _lives(handle):
             _signal_group(_pid(handle), signal.SIGKILL if force else signal.SIGTERM)
+
+    def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
+        """What the processes of each use: those of its control group, or of its session."""
+        plain = [_pid(handle) for handle in handles if handle not in self._caged]
+        sessions = sampling.members_of_sessions(plain)
+        found = {}
+        for handle in handles:
+            pid, cage = _pid(handle), self._caged.get(handle)
+            members = sampling.members_of_group(cage.folders[0]) if cage else sessions[pid]
+            if members:
+                found[handle] = sampling.used_by(members, pid)
+        return found
 
     def manifest(self, job: Job) -> str:
         """The command with its environment, for a shell."""
