@@ -64,7 +64,7 @@ def _gpu(nvml: Any, name: str) -> Gpu | None:
 
 
 def gpu_loads() -> dict[str, dict[str, float]]:
-    """What each GPU is doing, by the names that CUDA_VISIBLE_DEVICES has for it (index and UUID); empty without a driver.
+    """What each GPU does, by the names that CUDA_VISIBLE_DEVICES has for it (index, UUID); empty without a driver.
 
     `use` is the share of the last moment in which it computed, `memory` the bytes in use by all processes.
     """
