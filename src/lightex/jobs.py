@@ -41,9 +41,7 @@ def changes_for(run: RunDir, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: an override is not valid, or changes the result.
     """
-    base: Experiment[None] = Experiment(
-        name="run", command="true", **_chosen(run, int(run.events()[-1].get("attempt", 1)))
-    )
+    base: Experiment[None] = Experiment(name="run", command="true", **_chosen(run))
     for text in overrides:
         name = text.partition("=")[0].partition(".")[0]
         if name not in _CHANGEABLE:
@@ -59,17 +57,26 @@ def changes_for(run: RunDir, overrides: Sequence[str]) -> dict[str, Any]:
     return {name: tree[name] for name in {path.partition(".")[0] for path in asked.fixed}}
 
 
-def _chosen(run: RunDir, attempt: int) -> dict[str, Any]:
-    """How a run runs: its config, as further attempts have changed it."""
+def _chosen(run: RunDir, new: bool = False) -> dict[str, Any]:
+    """How a run runs: its config, as people have changed it since, of a new one nobody has."""
     config = dict(run.config)
-    for event in run.events() if attempt > 1 else ():
+    for event in () if new else run.events():
         config |= event.get("changes") or {}
     found = {name: config[name] for name in _CHANGEABLE if config.get(name) is not None}
     return found | {"resources": Resources(**(config.get("resources") or {}))}
 
 
-def make_job(run: RunDir, attempt: int, code: str | None, *, retried: Mapping[str, int] | None = None) -> Job:
+def make_job(
+    run: RunDir, attempt: int, code: str | None, *, retried: Mapping[str, int] | None = None, new: bool = False
+) -> Job:
     """The job of a run, as its directory describes it.
+
+    Args:
+        run: the run.
+        attempt: which attempt at it.
+        code: the digest of its code.
+        retried: how often it was tried again, by cause.
+        new: it has just been made: its events are not looked at.
 
     Raises:
         StorageError: the directory is broken.
@@ -100,7 +107,7 @@ def make_job(run: RunDir, attempt: int, code: str | None, *, retried: Mapping[st
         retried=retried or {},
         attempt=attempt,
         code=code,
-        **_chosen(run, attempt),
+        **_chosen(run, new),
     )
 
 

@@ -136,4 +136,4 @@ def add_run(path: Path, item: Planned, code: snapshot.Snapshot, more: Mapping[st
     }
     event = {"time": more["created"], "state": QUEUED, "attempt": 1}
     run = RunDir.create(path, identity, item.tree, event, lambda run: code.link_into(run.path))
-    return make_job(run, 1, code.digest)
+    return make_job(run, 1, code.digest, new=True)

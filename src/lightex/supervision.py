@@ -281,6 +281,8 @@ def _do(sweep: SweepDir, queue: Queue, request: Mapping[str, Any]) -> None:
     runs: Collection[str] | None = request.get("runs")
     if request.get("do") == "stop":
         queue.stop_runs(runs, str(request.get("reason")), bool(request.get("kill")))
+    elif request.get("do") == "prioritize":
+        queue.prioritize(runs, int(request.get("priority") or 0))
     elif request.get("do") == "retry":
         opened = _Reopening(sweep, request.get("changes") or {})
         for run in opened.runs:

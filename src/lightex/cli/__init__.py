@@ -24,6 +24,7 @@ COMMANDS = {
     "attach": "Follow a sweep that runs elsewhere.",
     "stop": "End runs, or whole sweeps.",
     "pause": "Let nothing new of a sweep start.",
+    "priority": "Have runs that wait start sooner, or later.",
     "ls": "List runs.",
     "why": "Say why a run ended as it did, or what it waits for.",
     "logs": "Print what runs wrote to their output.",

@@ -221,6 +221,17 @@ class SweepDir:
             raise LightexError(f"nothing is at work on sweep {self.id}", f"lx resume {self.id} takes it up again")
         self.request({"do": "stop", "runs": runs, "reason": reason, "kill": kill})
 
+    def prioritize(self, runs: Sequence[str], priority: int) -> None:
+        """Ask the dispatcher of this sweep to give runs that wait, by their ids, a priority.
+
+        Raises:
+            LightexError: there is no dispatcher.
+            StorageError: the folder cannot be written.
+        """
+        if not self.supervised:
+            raise LightexError(f"nothing is at work on sweep {self.id}", f"lx resume {self.id} takes it up again")
+        self.request({"do": "prioritize", "runs": list(runs), "priority": priority})
+
     def take_requests(self) -> list[dict[str, Any]]:
         """What is asked of the dispatcher, in order; each is told once."""
         try:

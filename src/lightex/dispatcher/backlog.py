@@ -6,6 +6,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from lightex.core.rundir import ENDED, SUCCEEDED, RunDir
 from lightex.core.taxonomy import Resources
@@ -90,6 +91,26 @@ class Backlog:
         heapq.heapify(self._pauses)
         for run_id in gone & self._held.keys():
             del self._held[run_id]
+        return found
+
+    def prioritize(self, wanted: Callable[[Job], bool], priority: int) -> list[Job]:
+        """Give all jobs that are wanted a priority; returns those that had another one."""
+
+        def changed(job: Job) -> Job:
+            if job.priority == priority or not wanted(job):
+                return job
+            found.append(replace(job, priority=priority))
+            return found[-1]
+
+        found: list[Job] = []
+        lines: dict[_Class, list[tuple[int, Job]]] = {}
+        for line in self._lines.values():
+            for count, each in line:
+                job = changed(each)
+                lines.setdefault((-job.priority, job.resources), []).append((count, job))
+        self._lines = {key: deque(sorted(line, key=lambda entry: entry[0])) for key, line in lines.items()}
+        self._pauses = [(until, count, changed(job)) for until, count, job in self._pauses]
+        self._held = {name: (changed(job), needed) for name, (job, needed) in self._held.items()}
         return found
 
     def settle(self, run: RunDir, state: str) -> list[tuple[Job, str]]:

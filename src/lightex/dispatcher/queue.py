@@ -155,6 +155,12 @@ class Queue:
                 if kill:
                     entry.kill_at = 0.0
 
+    def prioritize(self, runs: Collection[str] | None, priority: int) -> None:
+        """Give those of these runs (None: all) that have not started another priority; it is noted down in them."""
+        for job in self.backlog.prioritize(lambda job: runs is None or job.run.id in runs, priority):
+            event: Record = {"time": time.time(), "state": QUEUED, "attempt": job.attempt}
+            self._write(job, event | {"changes": {"priority": priority}})
+
     def add(self, job: Job) -> None:
         """Put one more job in."""
         before = job.run.events()[-2].get("state") if job.attempt > 1 else None
