@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from lightex.core import journal
+from lightex.core.rundir import RunDir
+
 LX = [sys.executable, "-c", "from lightex.cli import main; main()"]
 
 
@@ -33,3 +36,27 @@ def wait_for(condition, seconds=20.0):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return value
+
+
+def make_run(root, name, hp=None, *records, experiment="demo", state="SUCCEEDED", config=None, **identity):
+    """A run of a root that is what it is told to be; returns its directory.
+
+    Args:
+        root: the folder of runs.
+        name: SWEEP-NUMBER, or any text.
+        hp: its parameters.
+        records: what it logged.
+        experiment: its experiment.
+        state: its last event; None: it is running, by a process that is not known.
+        config: more of its config.
+        identity: more of run.json.
+    """
+    about = {"id": name, "experiment": experiment, "command": ["true"], "sweep": None, "created": 1000.0, **identity}
+    run = RunDir.create(Path(root) / experiment / f"260101-000000-{name}", about, {"hp": hp or {}, **(config or {})},
+                        {"time": 1000.0, "state": "QUEUED", "attempt": 1})  # fmt: skip
+    run.append_event({"time": 1001.0, "state": "RUNNING", "attempt": 1})
+    if records:
+        journal.append(run.records_file(), *map(journal.jsonable, records))
+    if state:
+        run.append_event({"time": 1061.0, "state": state, "attempt": 1, "exit_code": 0})
+    return run

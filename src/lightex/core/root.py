@@ -314,7 +314,7 @@ def _folders(path: Path | str) -> list[str]:
     try:
         with os.scandir(path) as entries:
             return [entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # lost+found of a disk is none of ours
         return []
 
 

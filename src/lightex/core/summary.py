@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from lightex.core import journal
+from lightex.core import journal, jsonlib
 from lightex.core.errors import NewerFormatError, StorageError
 from lightex.core.journal import Record
 from lightex.core.liveness import alive
 from lightex.core.logged import Logged, read_logged
 from lightex.core.root import Root
 from lightex.core.rundir import ENDED, LOST, QUEUED, RunDir, short
+
+
+ODD = (OSError, TypeError, ValueError, AttributeError, LookupError, RecursionError)
+"""What reading a run may raise whose files a person or another program wrote, beside `StorageError`."""
+
+_TEXTS = ("sweep", "reason", "config_name", "fingerprint", "engine", "user", "host")
+_NUMBERS = ("created", "started", "ended")
+_COUNTS = ("attempt", "exit_code")
 
 
 @dataclass
@@ -84,7 +92,7 @@ def summary_of(run: RunDir, events: Sequence[Record], logged: Logged, supervised
     status, reason = seen_state(last, identity.get("sweep"), supervised)
     started = next((e.get("time") for e in reversed(events) if e.get("state") == "RUNNING"), None)
     tags = {**(run.config.get("tags") or {}), **logged.tags, **notes["tags"]}
-    return Summary(
+    summary = Summary(
         id=run.id,
         sweep=identity.get("sweep"),
         experiment=str(identity.get("experiment")),
@@ -112,6 +120,23 @@ def summary_of(run: RunDir, events: Sequence[Record], logged: Logged, supervised
         note=notes["note"],
         archived=notes["archived"],
     )
+    _check(summary)
+    return summary
+
+
+def _check(summary: Summary) -> None:
+    """Refuse what others would stumble over: values of another type, or nested deeper than JSON is written."""
+    kinds: tuple[tuple[Sequence[str], Any], ...] = ((_TEXTS, str), (_NUMBERS, (int, float)), (_COUNTS, int))
+    for names, kind in kinds:
+        for name in names:
+            value = getattr(summary, name)
+            if value is not None and not isinstance(value, kind):
+                raise StorageError(f"its {name} is {value!r}")
+    if not isinstance(summary.varied, dict):
+        raise StorageError(f"its varied is {summary.varied!r}")
+    if any(abs(getattr(summary, name) or 0) >= 2**63 for name in _COUNTS):
+        raise StorageError(f"its attempt is {summary.attempt}, its exit_code {summary.exit_code}")
+    jsonlib.dumps((summary.params, summary.tags, summary.varied))
 
 
 def status_of(run: RunDir) -> tuple[str, str | None]:
@@ -142,18 +167,24 @@ def _read_or_broken(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
         return summarize(run, supervised)
     except NewerFormatError:
         raise
-    except StorageError as error:
+    except (StorageError, *ODD) as error:
         return broken(run, error)
 
 
-def broken(run: RunDir, error: StorageError) -> Summary:
-    """What stands for a run whose directory cannot be read."""
+def broken(run: RunDir, error: Exception) -> Summary:
+    """What stands for a run whose directory cannot be read.
+
+    Args:
+        run: which.
+        error: a `StorageError`, or one of ODD.
+    """
+    why = error.message if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"
     return Summary(
         id=run.id,
         sweep=None,
         experiment=run.path.parent.name,
         status=LOST,
-        reason=f"broken: {error.message}",
+        reason=f"broken: {why}",
         dir=str(run.path),
         params={},
         metrics={},

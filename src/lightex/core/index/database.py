@@ -15,10 +15,11 @@ from lightex.core import jsonlib
 from lightex.core.errors import ConfigError
 from lightex.core.index.entry import Entry
 from lightex.core.journal import jsonable, number
+from lightex.core.rundir import FORMAT
 from lightex.core.summary import Summary
 
-VERSION = 1
-"""Of the tables; a file of another version is made anew."""
+VERSION = 1 + 1000 * FORMAT
+"""Of the tables and of what they were made from; a file of another version is made anew."""
 
 FIELDS = {
     "id": "TEXT", "experiment": "TEXT", "sweep": "TEXT", "status": "TEXT", "reason": "TEXT", "config_name": "TEXT",
@@ -62,6 +63,7 @@ class Database:
         Raises:
             sqlite3.DatabaseError: it is no such file, or of another version.
         """
+        self._path = path
         self.connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
         self.connection.create_function("regexp", 2, _matches, deterministic=True)
         run = self.connection.execute
@@ -98,9 +100,13 @@ class Database:
                 self._write(entry, version, made)
             run("COMMIT")
         except BaseException:
-            run("ROLLBACK")
+            self._roll_back()
             self._names.clear()
             raise
+
+    def _roll_back(self) -> None:
+        if self.connection.in_transaction:  # a full disk has ended it
+            self.connection.execute("ROLLBACK")
 
     def _write(self, entry: Entry, version: int, made: Mapping[str, tuple[str, str, str]]) -> None:
         run, one = self.connection.execute, entry.summary
@@ -153,7 +159,9 @@ class Database:
             if not (found := self._find(kind, name, part)):
                 (count,) = run("SELECT coalesce(max(number), 0) FROM columns").fetchone()
                 if count > 1900:  # SQLITE_MAX_COLUMN is 2000
-                    raise ConfigError("this index has columns for 1,900 names already", "remove it: it is made anew")
+                    raise ConfigError(
+                        "this index has columns for 1,900 names already", f"remove {self._path}: it is made anew"
+                    )
                 found = f"c{count + 1}"
                 run("INSERT INTO columns VALUES (?, ?, ?, ?)", (count + 1, kind, name, part))
                 run(f"ALTER TABLE runs ADD COLUMN {found}")
@@ -165,7 +173,7 @@ class Database:
                 )
             run("COMMIT")
         except BaseException:
-            run("ROLLBACK")
+            self._roll_back()
             raise
         return found
 
@@ -184,9 +192,10 @@ def cell(values: Mapping[str, Any], kind: str, name: str, part: str) -> float | 
     value = values.get(name)
     if kind == "metrics":
         value = None if value is None else value[PARTS.index(part)]
-        value = number(value) if isinstance(value, str) else value
+    if value in ("Infinity", "-Infinity"):
+        value = number(value)
     if isinstance(value, float):
-        return value if not isnan(value) else "NaN"
+        return "NaN" if isnan(value) else value
     if isinstance(value, int):
         return int(value) if -(2**63) <= value < 2**63 else float(value)
     return value if value is None or isinstance(value, str) else jsonlib.dumps(jsonable(value)).decode()

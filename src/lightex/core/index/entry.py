@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lightex.core import journal, jsonlib
-from lightex.core.errors import StorageError
+from lightex.core.errors import FileMissingError, StorageError
 from lightex.core.journal import Record, jsonable
 from lightex.core.logged import Logged, merged
 from lightex.core.rundir import ENDED, RunDir
-from lightex.core.summary import Summary, broken, summary_of
+from lightex.core.summary import ODD, Summary, broken, summary_of
+
+COARSE = 2.0
+"""Seconds: the coarsest times of change that file systems keep."""
+
+UNSURE = "?"
+"""How a mark begins whose run may have changed once more within the same tick of its file system's clock."""
 
 _FIRST = ("events.jsonl", "records.jsonl")
 
@@ -73,17 +80,19 @@ def read(root: str, path: str, supervised: Callable[[str], bool], live: bytes | 
     seen = mark(folder)
     try:
         writers = [file.name for file in run.records_files()]
-        seen = _mark(folder, [_FIRST[0], "records.jsonl", *(name for name in writers if name != "records.jsonl")])
+        seen = _mark(folder, [*_FIRST, *(name for name in writers if name != _FIRST[1])])
+        if time.time() - int(seen.partition(" ")[0] or 0) / 1e9 < COARSE:
+            seen = UNSURE + seen
         state = jsonlib.loads(live) if live else {"writers": {}}
         done = {name: _go_on(f"{folder}/{name}", state["writers"].get(name)) for name in writers}
         events = run.events()
         summary = summary_of(run, events, merged(logged for logged, _ in done.values()), supervised)
-    except StorageError as error:
-        return Entry(path, seen, broken(run, error), None)
-    except (OSError, TypeError, ValueError, AttributeError) as error:  # files that a person or another program wrote
-        return Entry(path, seen, broken(run, StorageError(f"{type(error).__name__}: {error}")), None)
-    last = events[-1] if events else {"state": "QUEUED"}
-    more = None if last.get("state") in ENDED else _dump(last, done)
+        last = events[-1] if events else {"state": "QUEUED"}
+        more = None if last.get("state") in ENDED else _dump(last, done)
+    except (StorageError, *ODD) as error:
+        cause = error.__cause__ if isinstance(error, StorageError) else error
+        passing = isinstance(cause, OSError) and not isinstance(error, FileMissingError)
+        return Entry(path, "" if passing else seen, broken(run, error), None)  # what a disk refuses is tried again
     return Entry(path, seen, summary, more)
 
 

@@ -7,10 +7,11 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from lightex.core.cache import local_folder
 from lightex.core.errors import StorageError
@@ -25,8 +26,8 @@ Progress = Callable[[int, int], None]
 """Told how many of how many runs are read."""
 
 _ELSEWHERE = "choose another folder with LX_CACHE"
-_COARSE = 2.0  # seconds: the coarsest times of change that file systems keep
 _CHUNK = 500  # runs that are written in one transaction
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: "no such table"
 _SHARE = 20.0  # a look at all runs may cost one part in so many of the time
 
 
@@ -87,16 +88,39 @@ class Index:
     def _opened(self) -> Database:
         try:
             return Database(self.path)
-        except sqlite3.OperationalError as error:
-            raise StorageError(
-                f"the index {self.path} cannot be opened: {error}", "choose another folder with LX_CACHE"
-            ) from error
-        except sqlite3.DatabaseError:  # of another version, or broken: it is built again
-            with self._alone(None):
-                for end in ("", "-wal", "-shm"):
-                    with suppress(FileNotFoundError):
-                        os.unlink(f"{self.path}{end}")  # noqa: PTH108
+        except sqlite3.DatabaseError as error:
+            self._refuse_if_unwritable(error)
+        with self._alone(None):  # of another version, or broken: it is built again
+            try:
+                return Database(self.path)  # by another process, meanwhile
+            except sqlite3.DatabaseError:
+                self._remove()
                 return Database(self.path)
+
+    def _refuse_if_unwritable(self, error: sqlite3.DatabaseError) -> None:
+        """Say what to do about an index that is not broken, and still cannot be used."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if isinstance(error, sqlite3.OperationalError) and code not in _BROKEN:
+            raise StorageError(f"the index {self.path} cannot be written: {error}", _ELSEWHERE) from error
+
+    def _remove(self) -> None:
+        for end in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self.path}{end}")  # noqa: PTH108
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """A question, which may find the file broken."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
+                raise  # a mistake of ours
+            self._refuse_if_unwritable(error)
+            self._remove()
+            raise StorageError(
+                f"the index {self.path} was broken and is removed: {error}", "try again: it is made anew"
+            ) from error
 
     # ------------------------------------------------------------------ keeping up
 
@@ -108,6 +132,24 @@ class Index:
             whole: look at all runs; False: where that would cost more than a twentieth of the time since it was last
                 done, only at those that are new, have not ended or whose sweep is at work.
         """
+        if not self.path.exists():  # somebody tidied up: what is left open is nobody's
+            self._again()
+        try:
+            return self._refresh(progress, whole)
+        except sqlite3.DatabaseError as error:
+            self._refuse_if_unwritable(error)
+        with self._alone(None):
+            self._remove()
+        self._again()
+        return self._refresh(progress, True)
+
+    def _again(self) -> None:
+        """Open the file anew."""
+        self._database.close()
+        self._database = self._opened()
+        self._listed.clear()
+
+    def _refresh(self, progress: Progress | None, whole: bool) -> int:
         began = time.monotonic()
         whole = whole or began - self._looked > self._cost * _SHARE
         with self._alone(progress):
@@ -125,7 +167,7 @@ class Index:
                 elif one.live:
                     self._look(one, supervised)
             removed = [one.key for path, one in known.items() if path not in found]
-            self._take(changed, removed, supervised, progress)
+            self._take(changed, known, removed, supervised, progress)
         if whole:
             self._looked, self._cost = time.monotonic(), time.monotonic() - began
         return self.version
@@ -133,6 +175,7 @@ class Index:
     def _take(
         self,
         changed: Sequence[Changed],
+        known: Mapping[str, Known],
         removed: Sequence[int],
         supervised: Callable[[str], bool],
         progress: Progress | None,
@@ -140,7 +183,8 @@ class Index:
         """Read runs and write them down."""
         waiting = list[Entry]()
         for done, each in enumerate(read_many(self._folder, changed, supervised), start=1):
-            waiting.append(each)
+            if not self._is_as_known(each, known.get(each.path)):
+                waiting.append(each)
             if len(waiting) == _CHUNK:
                 self._database.write(waiting, removed)
                 waiting, removed = [], ()
@@ -148,6 +192,13 @@ class Index:
                 progress(done, len(changed))
         if waiting or removed:
             self._database.write(waiting, removed)
+
+    def _is_as_known(self, entry: Entry, one: Known | None) -> bool:
+        """Whether a run that was read again because its mark could not be trusted is what it was."""
+        if one is None or one.mark[:1] not in ("", entries.UNSURE) or one.mark != entry.mark:
+            return False
+        (said,) = self.select("key = ?", (one.key,))
+        return repr(replace(said, dir="")) == repr(replace(entry.summary, dir=""))
 
     def _look(self, one: Known, supervised: Callable[[str], bool]) -> None:
         """See whether a run that has not changed still lives."""
@@ -180,15 +231,18 @@ class Index:
         """The experiments whose folders have changed since they were listed; `whole`: all."""
         found = set()
         try:
-            folders = [entry for entry in os.scandir(self._folder) if entry.name[0] != "." and entry.is_dir()]
+            folders = [entry for entry in os.scandir(self._folder) if _is_folder(entry)]
         except (FileNotFoundError, NotADirectoryError):
             folders = []
         for entry in folders:
-            changed = entry.stat().st_mtime
+            try:
+                changed = entry.stat().st_mtime
+            except FileNotFoundError:
+                continue
             if whole or self._listed.get(entry.name) != changed:
                 found.add(entry.name)
                 # A folder's time is coarse: what comes in the moment after the listing must be seen too.
-                self._listed[entry.name] = changed if time.time() - changed > _COARSE else 0.0
+                self._listed[entry.name] = changed if time.time() - changed > entries.COARSE else 0.0
         for name in self._listed.keys() - {entry.name for entry in folders}:
             del self._listed[name]
             found.add(name)
@@ -196,9 +250,13 @@ class Index:
 
     def _runs_of(self, experiment: str) -> Iterator[str]:
         """EXPERIMENT/RUN_ID of its runs."""
-        with suppress(FileNotFoundError), os.scandir(f"{self._folder}/{experiment}") as inside:
+        # A folder that may not be entered is none of ours: lost+found.
+        with (
+            suppress(FileNotFoundError, NotADirectoryError, PermissionError),
+            os.scandir(f"{self._folder}/{experiment}") as inside,
+        ):
             for each in inside:
-                if each.name[0] != "." and each.is_dir():
+                if _is_folder(each):
                     yield f"{experiment}/{each.name}"
 
     @contextmanager
@@ -227,21 +285,23 @@ class Index:
 
     def names(self) -> dict[str, list[str]]:
         """The names of parameters, metrics and tags that any run has had, by kind."""
-        rows = self._database.connection.execute("SELECT kind, name FROM names ORDER BY kind, name").fetchall()
-        return {kind: [name for found, name in rows if found == kind] for kind in KINDS}
+        rows = self.rows("SELECT kind, name FROM names ORDER BY kind, name")
+        return {kind: [str(name) for found, name in rows if found == kind] for kind in KINDS}
 
     def column(self, kind: str, name: str, part: str = "last") -> str:
         """The column of `runs` for a parameter, metric or tag (`Database.column`)."""
-        return self._database.column(kind, name, part)
+        with self._asked():
+            return self._database.column(kind, name, part)
 
     def count(self, where: str = "1", values: Sequence[object] = ()) -> int:
         """How many runs a condition in SQL holds for."""
-        (count,) = self._database.connection.execute(f"SELECT count(*) FROM runs WHERE {where}", values).fetchone()  # noqa: S608  made by filters, values apart
-        return int(count)
+        ((count,),) = self.rows(f"SELECT count(*) FROM runs WHERE {where}", values)  # noqa: S608  made by filters
+        return int(str(count))
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """What a SELECT over `runs` yields."""
-        return self._database.connection.execute(sql, values).fetchall()
+        with self._asked():
+            return self._database.connection.execute(sql, values).fetchall()
 
     def select(
         self, where: str = "1", values: Sequence[object] = (), order: str = "id", limit: int = -1, offset: int = 0
@@ -256,7 +316,7 @@ class Index:
             offset: leave out so many.
         """
         columns = ", ".join(f"r.{name}" for name in FIELDS)
-        rows = self._database.connection.execute(
+        rows: list[Any] = self.rows(
             f"SELECT r.path, {columns}, d.params, d.metrics, d.tags, d.rest FROM "  # noqa: S608
             f"(SELECT key, row_number() OVER (ORDER BY {order}) AS place FROM runs WHERE {where} "
             f"ORDER BY {order} LIMIT ? OFFSET ?) p JOIN runs r USING (key) JOIN details d USING (key) ORDER BY p.place",
@@ -268,3 +328,12 @@ class Index:
     def since(self, version: int) -> list[Summary]:
         """The runs that have changed since a version."""
         return self.select("version > ?", (version,))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it may be an experiment or a run: names that are not UTF-8 are none of ours."""
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        return False
+    return entry.name[0] != "." and entry.is_dir()

@@ -69,7 +69,11 @@ class _Worker:
         self._done, self._over = done, False
         program = _PROGRAM.format(path=sys.path)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1 << 20
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=1 << 20,
+            start_new_session=True,  # Ctrl-C is for the one that asked, which ends this one
         )
         order = {"root": root, "runs": [[path, live.decode() if live else None] for path, live in piece]}
         self._thread = threading.Thread(target=self._hear, args=(jsonlib.dumps(order),), daemon=True)
@@ -110,10 +114,16 @@ class _Worker:
 
 def work() -> None:
     """The process that reads: runs on standard input, an entry per line on standard output."""
-    order: dict[str, Any] = jsonlib.loads(sys.stdin.buffer.read())
+    said = sys.stdin.buffer.read()
+    if not said:  # the one that asked was killed before it could
+        return
+    order: dict[str, Any] = jsonlib.loads(said)
     root = order["root"]
     supervised = cache(lambda sweep: Root(root).sweep(sweep).supervised)
-    for path, live in order["runs"]:
-        found = entries.read(root, path, supervised, live.encode() if live else None)
-        sys.stdout.buffer.write(jsonlib.dumps(jsonable(entries.dump(found)), option=jsonlib.OPT_APPEND_NEWLINE))
-    sys.stdout.buffer.flush()
+    try:
+        for path, live in order["runs"]:
+            found = entries.read(root, path, supervised, live.encode() if live else None)
+            sys.stdout.buffer.write(jsonlib.dumps(jsonable(entries.dump(found)), option=jsonlib.OPT_APPEND_NEWLINE))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the one that asked was killed: nobody listens
+        os._exit(1)
