@@ -1,4 +1,4 @@
-"""What a run logged, summed up: parameters, tags, the last, least and greatest value of each metric, kept files."""
+"""What a run logged, summed up: parameters, tags, metrics by their last, least and greatest values, files, progress."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ class Logged:
     metrics: dict[str, Metric] = field(default_factory=dict)
     artifacts: list[str] = field(default_factory=list)
     finish: Record | None = None
+    progress: Record | None = None
     _stale: set[str] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
@@ -73,8 +74,10 @@ class Logged:
             self.tags.update(tags)
         elif isinstance(artifact := record.get("artifact") or record.get("media"), dict):
             self.artifacts.append(str(artifact.get("path")))
+        elif isinstance(progress := record.get("progress"), dict):
+            self._add_progress(progress, record.get("time"))
         elif "attempt" in record:
-            self._stale, self.finish = set(self.metrics), None
+            self._stale, self.finish, self.progress = set(self.metrics), None, None
         elif isinstance(finish := record.get("finish"), dict):
             self.finish = finish
 
@@ -93,6 +96,14 @@ class Logged:
                 self.metrics[name] = Metric.of(value, step)
             else:
                 known.add(value, step)
+
+    def _add_progress(self, told: Mapping[str, Any], time: Any) -> None:
+        """Keep the last word, and the first one: together they tell the pace."""
+        done, total = journal.number(told.get("done")), journal.number(told.get("total"))
+        if done is None or not isinstance(time, (int, float)):
+            return
+        first = self.progress if self.progress and done >= self.progress["done"] else {"first": done, "since": time}
+        self.progress = {"done": done, "total": total, "time": time, "first": first["first"], "since": first["since"]}
 
     def dump(self) -> dict[str, Any]:
         """As JSON, to go on from later."""
@@ -125,6 +136,7 @@ def merged(writers: Iterable[Logged]) -> Logged:
             metrics=metrics,
             artifacts=whole.artifacts + each.artifacts,
             finish=whole.finish,
+            progress=whole.progress,
         )
     return whole or Logged()
 

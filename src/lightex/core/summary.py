@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,6 @@ from lightex.core.logged import Logged, read_logged
 from lightex.core.root import Root
 from lightex.core.rundir import ENDED, LOST, QUEUED, RunDir, short
 
-
 ODD = (OSError, TypeError, ValueError, AttributeError, LookupError, RecursionError)
 """What reading a run may raise whose files a person or another program wrote, beside `StorageError`."""
 
@@ -26,7 +25,15 @@ _COUNTS = ("attempt", "exit_code")
 
 @dataclass
 class Summary:
-    """One run, as `lx ls` and `lx compare` show it. Times are UTC seconds since the epoch."""
+    """One run, as `lx ls` and `lx compare` show it. Times are UTC seconds since the epoch.
+
+    Attributes whose names do not tell:
+        host: where it was submitted.
+        node: where it runs or ran, as far as its engine told.
+        gpus: those that it was given there.
+        wants: the resources of its config, and its priority, as people have changed them since.
+        progress: what it said of it last: `done`, `total` (or None), `time`; and `first`, `since`: its first word.
+    """
 
     id: str
     sweep: str | None
@@ -52,6 +59,10 @@ class Summary:
     host: str | None = None
     note: str = ""
     archived: bool = False
+    node: str | None = None
+    gpus: list[str] = field(default_factory=list)
+    wants: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, float | None] | None = None
 
     @property
     def short_id(self) -> str:
@@ -90,7 +101,8 @@ def summary_of(run: RunDir, events: Sequence[Record], logged: Logged, supervised
     identity, notes = run.identity, run.notes
     last: Record = events[-1] if events else {"state": QUEUED}
     status, reason = seen_state(last, identity.get("sweep"), supervised)
-    started = next((e.get("time") for e in reversed(events) if e.get("state") == "RUNNING"), None)
+    began: Record = next((event for event in reversed(events) if event.get("state") == "RUNNING"), {})
+    process = began.get("process")
     tags = {**(run.config.get("tags") or {}), **logged.tags, **notes["tags"]}
     summary = Summary(
         id=run.id,
@@ -107,7 +119,7 @@ def summary_of(run: RunDir, events: Sequence[Record], logged: Logged, supervised
         fingerprint=identity.get("fingerprint"),
         attempt=last.get("attempt", 1),
         created=identity.get("created"),
-        started=started,
+        started=began.get("time"),
         ended=last.get("time") if status in ENDED and last.get("state") in ENDED else None,
         exit_code=last.get("exit_code"),
         objective=(run.config["metric"], run.config["mode"]) if run.config.get("metric") else None,
@@ -119,9 +131,24 @@ def summary_of(run: RunDir, events: Sequence[Record], logged: Logged, supervised
         host=identity.get("host"),
         note=notes["note"],
         archived=notes["archived"],
+        node=str(process["host"]) if isinstance(process, dict) and process.get("host") else None,
+        gpus=[str(gpu) for gpu in began.get("gpus") or ()],
+        wants=_wants(run.config, events),
+        progress=logged.progress,
     )
     _check(summary)
     return summary
+
+
+def _wants(config: Mapping[str, Any], events: Iterable[Record]) -> dict[str, Any]:
+    """What a run needs to start, and how urgent it is."""
+    now = dict(config)
+    for event in events:
+        if isinstance(changes := event.get("changes"), dict):
+            now |= changes
+    resources = now.get("resources")
+    wanted = {name: value for name, value in resources.items() if value} if isinstance(resources, dict) else {}
+    return wanted | ({"priority": now["priority"]} if now.get("priority") else {})
 
 
 def _check(summary: Summary) -> None:

@@ -50,6 +50,19 @@ class Logs:
         """Record metrics (MLflow's name for `log`)."""
         self.log(metrics, step)
 
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Say how far it is, in any unit: steps, epochs, samples; the monitor shows it with the time left.
+
+        Args:
+            done: so far.
+            total: in all; None: not known.
+
+        Raises:
+            LightexError: one is not a number, or the run is finished.
+        """
+        told = plain_metrics({"done": done, **({} if total is None else {"total": total})})
+        self._write({"time": time(), "progress": told})
+
     def log_params(self, params: Any) -> None:
         """Record parameters: a mapping, a dataclass or an argparse namespace; nested ones get dotted names."""
         self._write({"time": time(), "params": plain_params(params)})

@@ -18,7 +18,7 @@ from lightex.core.journal import jsonable, number
 from lightex.core.rundir import FORMAT
 from lightex.core.summary import Summary
 
-VERSION = 1 + 1000 * FORMAT
+VERSION = 2 + 1000 * FORMAT
 """Of the tables and of what they were made from; a file of another version is made anew."""
 
 FIELDS = {
@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS clock (version INTEGER, removed INTEGER);
 INSERT INTO clock SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM clock);
 CREATE INDEX IF NOT EXISTS by_id ON runs (id);
 CREATE INDEX IF NOT EXISTS by_version ON runs (version);
+CREATE INDEX IF NOT EXISTS by_status ON runs (status);
 CREATE INDEX IF NOT EXISTS by_sweep ON marks (sweep);
 CREATE INDEX IF NOT EXISTS by_life ON marks (key) WHERE live IS NOT NULL;
 PRAGMA user_version={version};

@@ -1,0 +1,1 @@
+"""What every job is doing, and what to do about it."""

@@ -1,0 +1,158 @@
+"""What can be done about runs and sweeps: asked of their dispatchers, or done by a new `lx` where there is none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightex.core.errors import LightexError, StorageError
+from lightex.core.root import Root
+from lightex.core.rundir import ENDED, QUEUED, SUCCEEDED, RunDir
+from lightex.core.summary import Summary
+
+_LX = (sys.executable, "-c", "from lightex.cli import main; main()")
+_PATIENCE = 120.0  # seconds that a detached start may take: it stages code and builds images first
+
+
+def stop(root: Root, runs: Sequence[Summary], who: str, kill: bool = False) -> str:
+    """Have runs ended; returns what came of it.
+
+    Args:
+        root: the folder of runs.
+        runs: which.
+        who: is told as the reason.
+        kill: do not wait for their grace.
+
+    Raises:
+        LightexError: none of them can be: they have ended, or nothing is at work on them.
+    """
+    open_runs = [run for run in runs if run.status not in ENDED]
+    if not open_runs:
+        raise LightexError("they have all ended already")
+    for sweep, some in _by_sweep(open_runs).items():
+        if not sweep or not root.sweep(sweep).path.is_dir():
+            raise LightexError(f"run {some[0].short_id} was not started by lx", "end its process yourself")
+        root.sweep(sweep).stop([run.id for run in some], f"stopped by {who}", kill)
+    return f"{_count(open_runs)} asked to end" + ("" if kill else ", each within its grace")
+
+
+def retry(root: Root, runs: Sequence[Summary]) -> str:
+    """Run runs that have not succeeded once more; returns what came of it.
+
+    Raises:
+        LightexError: none of them has ended without success, or `lx retry` refuses.
+    """
+    wanted = [run for run in runs if run.status in ENDED and run.status != SUCCEEDED]
+    if not wanted:
+        raise LightexError("only runs that have ended without success are retried", "clone the others")
+    told = []
+    for sweep, some in _by_sweep(wanted).items():
+        ids = [run.id for run in some]
+        if sweep and root.sweep(sweep).supervised:
+            root.sweep(sweep).request({"do": "retry", "runs": sorted(ids)})
+            told.append(f"{_count(some)} queued again in sweep {sweep}")
+        else:
+            told.append(_lx(root, _project(some[0]), "retry", *ids, "--detach"))
+    return "; ".join(told)
+
+
+def clone(root: Root, run: Summary, overrides: Sequence[str]) -> str:
+    """Start a run with the config of another one, changed; returns what came of it.
+
+    Raises:
+        LightexError: namedconf refuses an override, or the config is not to be found any more.
+    """
+    for text in overrides:
+        if "=" not in text or text.startswith("-"):
+            raise LightexError(f"not an override: '{text}'", "write KEY=VALUE, e.g. hp.lr=0.1")
+    return _lx(root, _project(run), "clone", run.id, *overrides, "--detach")
+
+
+def pause(root: Root, sweep: str) -> str:
+    """Let nothing new of a sweep start; returns what came of it.
+
+    Raises:
+        LightexError: nothing is at work on it.
+    """
+    found = root.sweep(sweep)
+    if not found.supervised:
+        raise LightexError(f"nothing is at work on sweep {sweep}", f"lx resume {sweep} takes it up again")
+    found.paused = True
+    return f"sweep {sweep} is paused: what runs goes on, nothing new starts"
+
+
+def resume(root: Root, sweep: str) -> str:
+    """Let a paused sweep go on, or run what of one has not succeeded; returns what came of it.
+
+    Raises:
+        LightexError: `lx resume` refuses.
+    """
+    found = root.sweep(sweep)
+    if found.supervised:
+        found.paused = False
+        return f"sweep {sweep} goes on"
+    return _lx(root, Path(str(found.about.get("project") or root.path)), "resume", sweep, "--detach")
+
+
+def prioritize(root: Root, runs: Sequence[Summary], priority: int) -> str:
+    """Give runs that wait another priority; returns what came of it.
+
+    Raises:
+        LightexError: none of them waits, or nothing is at work on them.
+    """
+    waiting = [run for run in runs if run.status == QUEUED]
+    if not waiting:
+        raise LightexError("none of these runs waits to be started")
+    for sweep, some in _by_sweep(waiting).items():
+        root.sweep(sweep).prioritize([run.id for run in some], priority)
+    return f"priority {priority} for {_count(waiting)}"
+
+
+def _by_sweep(runs: Sequence[Summary]) -> dict[str, list[Summary]]:
+    found: dict[str, list[Summary]] = {}
+    for run in runs:
+        found.setdefault(run.sweep or "", []).append(run)
+    return found
+
+
+def _count(runs: Sequence[Summary]) -> str:
+    return f"{len(runs)} run{'s' * (len(runs) != 1)}"
+
+
+def _project(run: Summary) -> Path:
+    """Where the config of a run is."""
+    try:
+        return Path(str(RunDir(run.dir).identity.get("project") or run.dir))
+    except StorageError:
+        return Path(run.dir)
+
+
+def _lx(root: Root, project: Path, *arguments: str) -> str:
+    """What a command of `lx` says at its end.
+
+    Raises:
+        LightexError: it fails, in its own words.
+    """
+    if not project.is_dir():
+        raise LightexError(f"the project's folder {project} is gone", "do it where the config is, in a terminal")
+    try:
+        done = subprocess.run(
+            [*_LX, "--root", str(root.path), *arguments],
+            cwd=project,
+            env=os.environ | {"NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LightexError(f"lx {arguments[0]} has not come back within {_PATIENCE:.0f} s", "see lx ls") from None
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        raise LightexError(lines[0].removeprefix("error: "), *lines[1:])
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    return lines[-1] if lines else "done"
