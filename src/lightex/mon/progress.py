@@ -1,4 +1,4 @@
-"""How far a run is: by its own word, by a bar in its output, or by its steps and a parameter that names their number."""
+"""How far a run is: by its own word, by a bar in its output, by its steps and a parameter that names their number."""
 
 from __future__ import annotations
 

@@ -22,9 +22,11 @@ from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.root import Root
 from lightex.qviz.filters import FilterError
 from lightex.qviz.pages import FILTERS, routes
+from lightex.web import monitor
 from lightex.web.export import chart_page
 from lightex.web.guard import Guard
 from lightex.web.live import Live
+from lightex.web.machine import Machines
 
 STATIC = Path(__file__).parent / "static"
 
@@ -48,6 +50,7 @@ def make_app(live: Live, token: str | None, cookie: str = "lx") -> Guard:
     app = Starlette(
         routes=[
             *routes(),
+            *monitor.routes(),
             Route("/api/live", _changes),
             Mount("/static", StaticFiles(directory=STATIC), name="static"),
         ],
@@ -58,6 +61,7 @@ def make_app(live: Live, token: str | None, cookie: str = "lx") -> Guard:
     app.state.live = live
     app.state.render = _renderer(live.root)
     app.state.chart_page = chart_page
+    app.state.machines = Machines()
     return Guard(app, token, cookie)
 
 

@@ -14,6 +14,7 @@ from lightex.core.root import Root
 
 T = TypeVar("T")
 
+_PULSE = 2  # looks between two words that something runs: what it uses has been sampled
 _LOOK = 1.0  # seconds between two looks at the runs: what a page shows is not older
 _BEAT = 15.0  # seconds after which a silent stream says that it lives: proxies cut silent ones
 
@@ -28,6 +29,7 @@ class Live:
         self._index: Index | None = None
         self._looked, self._version = 0.0, 0
         self._watchers: set[asyncio.Event] = set()
+        self._beats = 0
 
     def open(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Open the index and read what is new.
@@ -62,17 +64,26 @@ class Live:
 
     async def run(self) -> None:
         """Look at the runs each second while somebody watches, and tell of changes; ends when it is cancelled."""
-        told = 0
+        told, looks = 0, 0
         while True:
             await asyncio.sleep(_LOOK)
-            if self._watchers and (version := await self.ask(lambda index: index.version)) != told:
+            if not self._watchers:
+                continue
+            looks += 1
+            version, running = await self.ask(lambda index: (index.version, index.count("status = 'RUNNING'")))
+            beat = bool(running) and looks % _PULSE == 0
+            self._beats += beat
+            if version != told or beat:
                 told = version
                 for watcher in self._watchers:
                     watcher.set()
 
     async def changes(self) -> AsyncIterator[str]:
-        """The version as server-sent events, when it grows (html.spec.whatwg.org/multipage/server-sent-events.html)."""
-        watcher = asyncio.Event()
+        """The version as server-sent events, when it grows, and a `beat` now and then while something runs.
+
+        See https://html.spec.whatwg.org/multipage/server-sent-events.html.
+        """
+        watcher, beats = asyncio.Event(), self._beats
         self._watchers.add(watcher)
         try:
             yield f"data: {await self.ask(lambda index: index.version)}\n\n"
@@ -82,6 +93,9 @@ class Live:
                 if watcher.is_set():
                     watcher.clear()
                     yield f"data: {await self.ask(lambda index: index.version)}\n\n"
+                    if beats != self._beats:
+                        beats = self._beats
+                        yield f"event: beat\ndata: {beats}\n\n"
                 else:
                     yield ": alive\n\n"
         finally:

@@ -73,8 +73,11 @@ export function menu(button, items) {
   list.querySelector("button")?.focus();
 }
 
-/** Calls when runs have changed; one stream for the page, which opens again by itself. @param {() => void} changed */
-export function watch(changed) {
+/**
+ * Calls when runs have changed; one stream for the page, which opens again by itself.
+ * @param {() => void} changed @param {() => void} [beat] now and then while something runs: what it uses has changed
+ */
+export function watch(changed, beat = null) {
   const note = document.getElementById("live"), stream = new EventSource(at("api/live"));
   let last = null;
   stream.onmessage = ({ data }) => {
@@ -82,6 +85,7 @@ export function watch(changed) {
     if (last !== null && data !== last) changed();
     last = data;
   };
+  if (beat) stream.addEventListener("beat", beat);
   stream.onerror = () => (note.textContent = "not connected: shown as it was");
 }
 

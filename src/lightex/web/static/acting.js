@@ -1,0 +1,58 @@
+/** Doing something about runs: asked where it should be, told what came of it. */
+import { element } from "./format.js";
+import { ask, send, toast, told } from "./page.js";
+
+const $ = (id) => document.getElementById(id);
+
+/** Asks, if there is something to ask, then does it. @param {object} what of api/act, besides `do` */
+export const act = told(async (word, what, question = "") => {
+  if (question && !(await sure(question))) return;
+  if (what.runs?.sweep) { // all open runs of a sweep
+    const { runs } = await ask("api/runs", { q: `sweep = "${what.runs.sweep}" and status in (queued, submitted, running)`, size: 250 });
+    what = { runs: runs.map((run) => run.id) };
+  }
+  const { told: words } = await send("api/act", { do: word, ...what });
+  toast(words, "good");
+});
+
+function sure(question) {
+  const dialog = $("asker");
+  $("asker-title").textContent = question;
+  $("asker-text").textContent = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((done) => (dialog.onclose = () => done(dialog.returnValue === "ok")));
+}
+
+/** A dialog with the parameters of a run; what is changed goes into a new one. */
+export const clone = told(async (id) => {
+  const { runs: [run] } = await ask("api/runs", { q: `run = "${id}"`, archived: "1" });
+  const dialog = $("cloner"), params = Object.entries(run.params).filter(([name]) => name.startsWith("hp."));
+  const inputs = new Map(params.map(([name, value]) => {
+    const text = typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? ""), input = element("input", "input", "", { "aria-label": name });
+    input.value = text;
+    return [name, { input, text }];
+  }));
+  $("cloner-params").replaceChildren(...[...inputs].flatMap(([name, { input }]) => [element("dt", "", name), element("dd", "", [input])]));
+  $("cloner-more").value = "";
+  $("cloner-error").hidden = true;
+  dialog.returnValue = "";
+  dialog.showModal();
+  dialog.querySelector("form").onsubmit = async (event) => {
+    if (event.submitter?.value !== "ok") return;
+    event.preventDefault(); // it stays open where the config refuses
+    event.submitter.disabled = true;
+    try {
+      const overrides = [...inputs].filter(([, { input, text }]) => input.value !== text).map(([name, { input }]) => `${name}=${input.value}`);
+      overrides.push(...$("cloner-more").value.split("\n").map((line) => line.trim()).filter(Boolean));
+      const { told: words } = await send("api/act", { do: "clone", runs: [run.id], overrides });
+      dialog.close();
+      toast(words, "good");
+    } catch (error) {
+      $("cloner-error").textContent = [error.message, ...(error.details ?? [])].join("\n");
+      $("cloner-error").hidden = false;
+    } finally {
+      event.submitter.disabled = false;
+    }
+  };
+});

@@ -1,0 +1,84 @@
+/** The monitor: what every job is doing. Rows change in their place; what there is to do is in their menus. */
+import { act, clone } from "./acting.js";
+import { at, ask, menu, paint, toast, told, watch } from "./page.js";
+
+const part = () => document.getElementById("live-part");
+
+/** Takes over what is new of a part without touching what is the same: neither scroll nor focus is lost. */
+function morph(old, fresh) {
+  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.dataset?.key !== fresh.dataset?.key) return old.replaceWith(fresh);
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return undefined;
+  }
+  for (const { name, value } of [...fresh.attributes]) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "style") old.removeAttribute(name);
+  const known = new Map([...old.children].filter((node) => node.dataset.key).map((node) => [node.dataset.key, node]));
+  let here = old.firstChild;
+  for (const next of [...fresh.childNodes]) {
+    const same = next.dataset?.key && known.get(next.dataset.key);
+    if (same && same !== here) old.insertBefore(same, here);
+    const match = same ?? here;
+    if (!match) old.append(next);
+    else if (!same && match.dataset?.key && known.get(match.dataset.key)) old.insertBefore(next, match);
+    else {
+      here = match.nextSibling;
+      morph(match, next);
+    }
+  }
+  while (here) {
+    const gone = here;
+    here = here.nextSibling;
+    gone.remove();
+  }
+  return undefined;
+}
+
+let busy = false, again = false;
+const refresh = told(async () => {
+  if (busy) return void (again = true);
+  busy = true;
+  try {
+    const answer = await fetch(at("live", { part: "live" }));
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live-part");
+    if (!document.querySelector(".menu.open")) morph(part(), document.adoptNode(fresh));
+    paint(part());
+  } finally {
+    busy = false;
+    if (again) {
+      again = false;
+      refresh();
+    }
+  }
+  return undefined;
+});
+watch(refresh, refresh);
+
+document.getElementById("main").addEventListener("click", told(async ({ target }) => {
+  const button = target.closest("button");
+  if (button?.classList.contains("why")) {
+    const { facts } = await ask(`api/run/${button.dataset.run}/why`);
+    toast(facts.join(" · "));
+  } else if (button?.classList.contains("act")) menu(button, items(button.dataset));
+}));
+
+/** What there is to do about a run or a sweep in its state. */
+function items({ runs, sweep, state }) {
+  if (sweep) {
+    return [["Stop all of it", () => act("stop", { runs: idsOf(sweep) }, `End all runs of sweep ${sweep}?`, sweep)],
+      state === "paused" ? ["Go on", () => act("resume", { sweep })] : state === "work" ? ["Pause", () => act("pause", { sweep })] : ["Resume", () => act("resume", { sweep })]]
+      .filter(([word]) => word !== "Stop all of it" || state === "work" || state === "paused").filter(([word]) => word !== "Resume" || state === "left");
+  }
+  const ids = [runs], ended = !["QUEUED", "SUBMITTED", "RUNNING"].includes(state);
+  return [
+    ...(ended ? [] : [["Stop", () => act("stop", { runs: ids }, "End this run? It gets SIGTERM and its grace.")], ["Kill", () => act("kill", { runs: ids }, "Kill this run at once?")]]),
+    ...(ended && state !== "SUCCEEDED" ? [["Retry", () => act("retry", { runs: ids })]] : []),
+    ...(state === "QUEUED" ? [["Before all others", () => act("priority", { runs: ids, priority: 100 })], ["After all others", () => act("priority", { runs: ids, priority: -100 })]] : []),
+    ["Run it again, changed…", () => clone(runs)],
+    ["Its output", () => (location.href = at(`run/${runs}`, { tab: "logs" }))],
+  ];
+}
+
+const idsOf = (sweep) => ({ sweep });
+paint(part());
