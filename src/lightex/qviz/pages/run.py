@@ -22,7 +22,7 @@ from lightex.qviz.differences import Differences, differences
 from lightex.qviz.pages.artifacts import Kept, inside, kept_files
 from lightex.qviz.pages.asking import Json, one_run, some_runs, whole
 
-TABS = ("overview", "charts", "media", "artifacts", "logs", "code", "events")
+TABS = ("overview", "charts", "resources", "media", "artifacts", "logs", "code", "events")
 _LOG_MOST = 1 << 20  # bytes of a log in one answer
 _DIFF_MOST = 400_000  # characters of a diff on a page
 _TEXT_MOST = 200_000  # of a file of code
