@@ -157,7 +157,9 @@ def test_an_index_that_breaks_while_it_is_open_says_what_to_do(root, index):
     with index.path.open("r+b") as file:
         file.seek(4096)
         file.write(os.urandom(index.path.stat().st_size - 4096))
-    with pytest.raises(StorageError, match=r"^the index .* was broken and is removed: .*\n  try again: it is made anew"):
+    with pytest.raises(
+        StorageError, match=r"^the index .* was broken and is removed: .*\n  try again: it is made anew"
+    ):
         index.select()
     with Index(root) as again:
         assert again.count() == 40
@@ -166,7 +168,9 @@ def test_an_index_that_breaks_while_it_is_open_says_what_to_do(root, index):
 def test_a_cache_folder_that_cannot_be_used_is_told_with_what_to_do(root, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LX_CACHE", str(tmp_path / "file"))
-    expected = rf"^no index can be kept in {tmp_path}/file/index: Not a directory\n  choose another folder with LX_CACHE$"
+    expected = (
+        rf"^no index can be kept in {tmp_path}/file/index: Not a directory\n  choose another folder with LX_CACHE$"
+    )
     with pytest.raises(StorageError, match=expected):
         Index(root)
 
@@ -464,7 +468,9 @@ def test_what_is_taken_in_piece_by_piece_is_what_is_read_at_once(root, cache, se
     for id, value in rows:
         said = next(run for run in index.root.runs() if run.id == id)
         with closing(sqlite3.connect(index.path)) as connection:
-            (text,) = connection.execute("SELECT metrics FROM details JOIN runs USING (key) WHERE id=?", (said.id,)).fetchone()
+            (text,) = connection.execute(
+                "SELECT metrics FROM details JOIN runs USING (key) WHERE id=?", (said.id,)
+            ).fetchone()
         last = json.loads(text).get("m0", [None])[0]
         assert value == (last if last not in ("Infinity", "-Infinity") else float(last))
 

@@ -99,7 +99,9 @@ def test_a_process_experiment_tells_what_it_uses(run_dir, tmp_path, memory):
     from lightex.dispatcher.job import Job
 
     engine = ProcessEngine()
-    job = Job(run=run_dir, command=(sys.executable, "-c", BUSY), env={}, cwd=tmp_path, resources=Resources(memory=memory))
+    job = Job(
+        run=run_dir, command=(sys.executable, "-c", BUSY), env={}, cwd=tmp_path, resources=Resources(memory=memory)
+    )
     handle, _ = engine.submit(job, [])
     try:
         used = wait_for(lambda: (seen := engine.usage([handle]).get(handle)) and seen.memory > 80_000_000 and seen)
