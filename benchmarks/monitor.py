@@ -77,9 +77,8 @@ def watched(folder: Path) -> None:
         stop.set()
         watcher.join(5)
         memory = int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{server.pid}/status").read_text())[0]) / 1000
-        print(
-            f"  {_RUNS:,} live runs, 10 updates a second, one page that watches: {share:.1%} of a core, {memory:.0f} MB"
-        )
+        used = f"{share:.1%} of a core, {memory:.0f} MB"
+        print(f"  {_RUNS:,} live runs, 10 updates a second, one page that watches: {used}")
         print(f"    an update is on the page {statistics.median(ages):.2f} s after it, {max(ages):.2f} s at the most")
     finally:
         stop.set()
@@ -94,9 +93,8 @@ def make(path: Path) -> tuple[Root, list[RunDir]]:
         now = time.time()
         identity = {"id": f"261126-120000-{number:05d}", "experiment": "live", "created": now, "engine": "process"}
         config = {"hp": {"lr": number / 1000}, "resources": {"cpus": 1}}
-        run = RunDir.create(
-            path / "live" / identity["id"], identity, config, {"time": now, "state": "QUEUED", "attempt": 1}
-        )
+        queued = {"time": now, "state": "QUEUED", "attempt": 1}
+        run = RunDir.create(path / "live" / identity["id"], identity, config, queued)
         run.append_event({"time": now, "state": "RUNNING", "attempt": 1, "process": mark})
         journal.append(run.records_file(), {"time": now, "step": 0, "metrics": {"loss": 1.0, "acc": 0.5}})
         run.append_usage({"time": now, "cpu": 1.0, "memory": 10**8})

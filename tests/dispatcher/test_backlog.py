@@ -89,3 +89,13 @@ def test_what_is_removed_is_gone_wherever_it_waits(job):
     assert sorted(job.run.id[-1] for job in gone) == ["0", "1", "2"]
     assert [job.run.id[-1] for job in backlog] == ["3"]
     assert drain(backlog) == [3]
+
+
+def test_priorities_may_change_while_jobs_wait(job):
+    backlog = Backlog([job(0), job(1), job(2), job(3, priority=5)])
+    backlog.add(job(4), pause=0.01)
+    changed = backlog.prioritize(lambda each: each.run.id[-1] in "124", 5)
+    assert [each.run.id[-1] for each in changed] == ["1", "2", "4"]
+    assert backlog.prioritize(lambda each: each.run.id[-1] in "12", 5) == []
+    time.sleep(0.02)
+    assert drain(backlog) == [1, 2, 3, 4, 0]

@@ -1,0 +1,98 @@
+"""What can be done about runs: on real sweeps of the process engine."""
+
+import subprocess
+
+import pytest
+
+from lightex.core.errors import LightexError
+from lightex.core.root import Root
+from lightex.core.summary import read_all
+from lightex.mon import actions
+from tests.helpers import LX, wait_for
+
+WAITS = """import os, time
+open(os.environ["LX_RUN_DIR"] + "/began", "w").close()
+while not os.path.exists("go"): time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def root(project, monkeypatch, tmp_path):
+    monkeypatch.setenv("LX_CACHE", str(tmp_path / "cache"))
+    return Root(project / "runs")
+
+
+def seen(root):
+    return {run.short_id[-3:]: run for run in read_all(root, root.runs())}
+
+
+@pytest.fixture
+def at_work(project, root):
+    """A sweep of three, one of which runs and two wait."""
+    (project / "train.py").write_text(WAITS)
+    keeper = subprocess.Popen([*LX, "run", "grid", "-j", "1"], stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_for(lambda: list(project.glob("runs/demo/*/began")))
+    yield root
+    (project / "go").touch()
+    assert keeper.wait(60) in (0, 1)
+
+
+def test_one_that_runs_is_stopped_and_the_rest_goes_on(at_work):
+    told = actions.stop(at_work, [seen(at_work)["000"]], "me in the browser")
+    assert told == "1 run asked to end, each within its grace"
+    wait_for(lambda: seen(at_work)["000"].status == "CANCELLED")
+    assert seen(at_work)["000"].reason == "stopped by me in the browser"
+    wait_for(lambda: seen(at_work)["001"].status == "RUNNING")
+
+
+def test_one_that_waits_is_put_before_the_others_and_that_is_noted_down(at_work):
+    assert actions.prioritize(at_work, [seen(at_work)["002"]], 9) == "priority 9 for 1 run"
+    wait_for(lambda: seen(at_work)["002"].wants.get("priority") == 9)
+    actions.stop(at_work, [seen(at_work)["000"]], "me", kill=True)
+    wait_for(lambda: seen(at_work)["002"].status == "RUNNING")
+    assert seen(at_work)["001"].status == "QUEUED"
+    with pytest.raises(LightexError, match="none of these runs waits"):
+        actions.prioritize(at_work, [seen(at_work)["002"]], 1)
+
+
+def test_a_sweep_is_paused_and_goes_on(at_work):
+    sweep = seen(at_work)["000"].sweep
+    assert "is paused" in actions.pause(at_work, sweep)
+    actions.stop(at_work, [seen(at_work)["000"]], "me")
+    wait_for(lambda: seen(at_work)["000"].status == "CANCELLED")
+    assert seen(at_work)["001"].status == "QUEUED"
+    assert actions.resume(at_work, sweep) == f"sweep {sweep} goes on"
+    wait_for(lambda: seen(at_work)["001"].status == "RUNNING")
+
+
+def test_a_failed_one_is_retried_also_when_its_sweep_is_over(project, root, lx):
+    (project / "train.py").write_text("import os, sys; sys.exit(os.environ['LX_ATTEMPT'] == '1')")
+    assert lx("run", "base").code == 1
+    (failed,) = seen(root).values()
+    told = actions.retry(root, [failed])
+    assert told.startswith("Next: lx attach"), told
+    wait_for(lambda: seen(root)["000"].status == "SUCCEEDED")
+    with pytest.raises(LightexError, match="only runs that have ended without success"):
+        actions.retry(root, list(seen(root).values()))
+    with pytest.raises(LightexError, match="they have all ended already"):
+        actions.stop(root, list(seen(root).values()), "me")
+
+
+def test_a_clone_is_checked_before_anything_starts(project, root, lx):
+    assert lx("run", "base").code == 0
+    (run,) = seen(root).values()
+    with pytest.raises(LightexError) as caught:
+        actions.clone(root, run, ["hp.lr=fast"])
+    assert caught.value.message == "hp.lr must be a float, got 'fast' (command line)"
+    with pytest.raises(LightexError, match="not an override: '--root=/'"):
+        actions.clone(root, run, ["--root=/"])
+    assert len(seen(root)) == 1
+    actions.clone(root, run, ["hp.lr=0.5"])
+    wait_for(lambda: [one.status for one in read_all(root, root.runs())] == ["SUCCEEDED"] * 2)
+    assert {one.params["hp.lr"] for one in read_all(root, root.runs())} == {0.01, 0.5}
+
+
+def test_what_nothing_is_at_work_on_is_not_stopped_but_said(root, run_dir):
+    (run,) = read_all(Root(run_dir.path.parents[1]), [run_dir])
+    with pytest.raises(LightexError, match="was not started by lx"):
+        actions.stop(root, [run], "me")
