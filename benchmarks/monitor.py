@@ -1,5 +1,5 @@
-"""Sampling 100 process trees a second: share of a core (goal 5 %). A server that watches 1,000 live runs with 10 updates
-a second: share of a core, memory, age of what a page shows (goals 10 %, 200 MB, 1 s)."""
+"""Sampling 100 process trees a second: share of a core (goal 5 %). A server that watches 1,000 live runs with 10
+updates a second: share of a core, memory, age of what a page shows (goals 10 %, 200 MB, 1 s)."""
 
 import collections
 import os
