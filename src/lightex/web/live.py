@@ -14,7 +14,6 @@ from lightex.core.root import Root
 
 T = TypeVar("T")
 
-_PULSE = 2  # looks between two words that something runs: what it uses has been sampled
 _LOOK = 1.0  # seconds between two looks at the runs: what a page shows is not older
 _BEAT = 15.0  # seconds after which a silent stream says that it lives: proxies cut silent ones
 
@@ -64,22 +63,20 @@ class Live:
 
     async def run(self) -> None:
         """Look at the runs each second while somebody watches, and tell of changes; ends when it is cancelled."""
-        told, looks = 0, 0
+        told = 0
         while True:
             await asyncio.sleep(_LOOK)
             if not self._watchers:
                 continue
-            looks += 1
             version, running = await self.ask(lambda index: (index.version, index.count("status = 'RUNNING'")))
-            beat = bool(running) and looks % _PULSE == 0
-            self._beats += beat
-            if version != told or beat:
+            self._beats += bool(running)
+            if version != told or running:
                 told = version
                 for watcher in self._watchers:
                     watcher.set()
 
     async def changes(self) -> AsyncIterator[str]:
-        """The version as server-sent events, when it grows, and a `beat` now and then while something runs.
+        """The version as server-sent events, when it grows, and a `beat` each second while something runs.
 
         See https://html.spec.whatwg.org/multipage/server-sent-events.html.
         """

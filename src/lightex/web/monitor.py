@@ -24,12 +24,14 @@ from lightex.web.machine import Machine
 
 _BODY = 1 << 16  # bytes of a request
 _MOST_OVERRIDES = 50
+_MOST_LOGS = 12
 
 
 def routes() -> list[BaseRoute]:
     """All of them."""
     return [
         Route("/live", page),
+        Route("/logs", logs),
         Route("/api/act", act, methods=["POST"]),
         Route("/api/run/{run}/usage", usage),
         Route("/api/run/{run}/why", explain),
@@ -53,6 +55,17 @@ async def _seen(request: Request) -> tuple[Picture, Machine]:
     found: Picture = await ask(request, picture)
     machine: Machine = await asyncio.to_thread(request.app.state.machines.look)
     return found, machine
+
+
+async def logs(request: Request) -> Response:
+    """The output of the runs `run=`, side by side."""
+    ids = request.query_params.getlist("run")
+    if len(ids) > _MOST_LOGS:
+        raise ConfigError(f"the output of {len(ids)} runs is too much for one page", f"{_MOST_LOGS} at most")
+    response: Response = request.app.state.render(
+        request, "logs.html", active="live", runs=await some_runs(request, ids)
+    )
+    return response
 
 
 async def usage(request: Request) -> Response:

@@ -77,6 +77,7 @@ function items({ runs, sweep, state }) {
     ...(state === "QUEUED" ? [["Before all others", () => act("priority", { runs: ids, priority: 100 })], ["After all others", () => act("priority", { runs: ids, priority: -100 })]] : []),
     ["Run it again, changed…", () => clone(runs)],
     ["Its output", () => (location.href = at(`run/${runs}`, { tab: "logs" }))],
+    ["Output of all that run", () => (location.href = at("logs", [...document.querySelectorAll("[aria-label=Running] tr[data-id]")].slice(0, 12).map((row) => ["run", row.dataset.id])))],
   ];
 }
 

@@ -75,7 +75,7 @@ export function menu(button, items) {
 
 /**
  * Calls when runs have changed; one stream for the page, which opens again by itself.
- * @param {() => void} changed @param {() => void} [beat] now and then while something runs: what it uses has changed
+ * @param {() => void} changed @param {() => void} [beat] each second while something runs: what it uses and prints has changed
  */
 export function watch(changed, beat = null) {
   const note = document.getElementById("live"), stream = new EventSource(at("api/live"));
