@@ -73,14 +73,12 @@ class Names:
         exact = self._exact(given)
         if exact:
             return exact
-        for part in _PARTS:
-            if (
-                given.endswith(f".{part}")
-                and (found := self._exact(given[: -len(part) - 1]))
-                and found.kind == "metrics"
-            ):
-                return Name("metrics", found.name, part)
+        whole, _, part = given.rpartition(".")
+        if part in _PARTS and (found := self._exact(whole)) and found.kind == "metrics":
+            return Name("metrics", found.name, part)
         ends = [Name(kind, name) for kind, names in self._known.items() for name in names if name.endswith(f".{given}")]
+        if part in _PARTS and whole and not ends:
+            ends = [Name("metrics", name, part) for name in self._known["metrics"] if name.endswith(f".{whole}")]
         if len(ends) == 1:
             return ends[0]
         if ends:
