@@ -85,7 +85,7 @@ def test_parameters_of_mixed_kinds_are_texts_and_strange_ones_do_no_harm(ask):
         make_run(ask.root, f"s-{place}", {"mixed": value, "empty": {}, "big": 2**64 - 1, "lists": [[], {"a": place}]},
                  {"params": {"deep": {"a": [{}]}}})  # fmt: skip
     assert [row[0] for row in ask('select "hp.mixed" from runs order by id')][:4] == ["1", "a", None, "true"]
-    assert ask('select distinct "hp.empty" from runs') == [[{}]]
+    assert ask('select distinct "hp.empty" from runs') == [["{}"]]
     assert ask('select max("hp.big") from runs')[0][0] == pytest.approx(2.0**64)
 
 

@@ -83,8 +83,10 @@ class Names:
             return ends[0]
         if ends:
             raise NotFoundError(f"'{given}' may be {_either(name.text for name in ends)}", "write one of these")
+        known = [name.text for name in self.all()]
+        near = [*known, *(name.partition(".")[2] for name in known), *(name.rpartition(".")[2] for name in known)]
         raise NotFoundError(
-            f"no run has '{given}'.{did_you_mean(given, [name.text for name in self.all()])}",
+            f"no run has '{given}'.{did_you_mean(given, near)}",
             *self._what_there_is(),
         )
 

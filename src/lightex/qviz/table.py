@@ -109,9 +109,19 @@ class Table:
 
 def _arrow(pa: Any, values: list[Any]) -> Any:
     try:
-        return pa.array(values)
+        column = pa.array(values)
+        return column if not _is_hollow(pa, column.type) else pa.array(_of_one_kind(values))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array(_of_one_kind(values))
+
+
+def _is_hollow(pa: Any, kind: Any) -> bool:
+    """Whether there are mappings without a key in it, which Parquet cannot say."""
+    if pa.types.is_list(kind):
+        return _is_hollow(pa, kind.value_type)
+    if pa.types.is_struct(kind):
+        return kind.num_fields == 0 or any(_is_hollow(pa, kind.field(place).type) for place in range(kind.num_fields))
+    return False
 
 
 def _of_one_kind(values: Sequence[Any]) -> list[Any]:
