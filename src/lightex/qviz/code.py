@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import re
 import shutil
@@ -61,7 +63,8 @@ def read_code(run: RunDir) -> Code:
         return Code()
     code = Code(digest=path.name.split(".")[1])
     try:
-        with tarfile.open(path) as archive:
+        whole = gzip.decompress(path.read_bytes())  # which checks it: tarfile stops at what is broken, and says nothing
+        with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
             for member in archive:
                 data = archive.extractfile(member) if member.isfile() else None
                 if data is None:
@@ -72,7 +75,7 @@ def read_code(run: RunDir) -> Code:
                     code.changes = data.read()
                 elif member.name.startswith("files/") and _is_inside(name := member.name.removeprefix("files/")):
                     code.files[name] = data.read()
-    except (tarfile.TarError, jsonlib.JSONDecodeError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, jsonlib.JSONDecodeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise OSError(0, f"{path} is broken: {error}") from error
     return code
 
