@@ -58,6 +58,7 @@ def test_a_drawing_fits_the_terminal_and_names_its_curves(runs, monkeypatch):
     assert "(step)" in drawn
     assert "\x1b" not in drawn
     monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("FORCE_COLOR", "1")
     assert "\x1b" in to_text(curves(runs, "loss"), "loss", "step", False, 80, 10, True)
 
 

@@ -80,7 +80,8 @@ class Table:
         table = self.to_arrow()
         import pyarrow.parquet as pq
 
-        pq.write_table(table, path)
+        with path.open("wb") as file:
+            pq.write_table(table, file)
 
     def to_pandas(self) -> Any:
         """As a `pandas.DataFrame`.
