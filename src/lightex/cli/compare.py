@@ -88,7 +88,10 @@ def _print_runs(result: Comparison, shown: Sequence[Summary]) -> None:
     best = {name: best_of(result, name) for name in metrics}
     rows = [
         [run.short_id, run.status, *(_cell(run.params, name) for name in result.params)]
-        + [_cell(run.metrics, name) + " *" * (run.metrics.get(name) == best[name]) for name in metrics]
+        + [
+            _cell(run.metrics, name) + " *" * (best[name] is not None and run.metrics.get(name) == best[name])
+            for name in metrics
+        ]
         + [format_duration(run.duration) if run.duration is not None else "-"]
         for run in shown
     ]
@@ -112,7 +115,7 @@ def _print_groups(result: Comparison, shown: Sequence[Group]) -> None:
     header = ["runs", "n", *short_names(names).values(), *_headings(result, metrics)]
     print_table(header, rows, range(1, len(header)))
     over = [name for name in result.params if name not in names]
-    click.echo(f"mean ± standard deviation over {', '.join(over)}. Each run: lx compare --each")
+    click.echo(f"mean ± standard deviation over {', '.join(over) or 'equal runs'}. Each run: lx compare --each")
 
 
 def _headings(result: Comparison, metrics: Sequence[str]) -> list[str]:
@@ -142,7 +145,7 @@ def _print_rest(result: Comparison, shares: dict[str, float]) -> None:
             click.echo(f"  {share:5.1%}  {'█' * round(share * 30):<30}  {name}")
     failed = [run for run in result.runs if run.status in ("FAILED", "LOST")]
     if failed:
-        click.echo(f"{len(failed)} failed, e.g. {failed[0].short_id}: {failed[0].reason}")
+        click.echo(f"{len(failed)} failed, e.g. {failed[0].short_id}: {failed[0].reason or 'lx why tells more'}")
     best = result.runs[0]
     if result.by and result.by in best.metrics and len(result.runs) > 1:
         click.echo(f"best: {paint(best.short_id, bold=True)}.  Run it again: lx clone {best.short_id} [KEY=VALUE]...")

@@ -11,6 +11,7 @@ from lightex.cli.output import paint, print_json, print_table
 from lightex.cli.show import find
 from lightex.core.errors import StorageError
 from lightex.core.naming import show
+from lightex.core.rundir import RunDir
 from lightex.namedconf.fingerprint import diff
 from lightex.namedconf.tree import to_tree
 
@@ -28,30 +29,35 @@ def command(root: str | None, left: str, right: str, as_json: bool) -> None:
     trees = [run.config if expansion is None else to_tree(expansion.base) for run, expansion in sides]
     found: dict[str, tuple[Any, Any]] = diff(trees[0], trees[1])
     runs = [run for run, expansion in sides if expansion is None]
-    code, environment = _of_runs(*runs) if len(runs) == 2 else ("", {})
+    code, environment, unknown = _of_runs(*runs) if len(runs) == 2 else ("", {}, [])
     if as_json:
         more: dict[str, Any] = {"code": code} if code else {}
         more |= {"environment": environment} if environment else {}
         print_json({path: list(values) for path, values in found.items()} | more)
         return
     if not found and not code and not environment:
-        click.echo(f"{left} and {right} are equal")
+        but = f"; the code of {' and '.join(unknown)} was not kept" if unknown else ""
+        click.echo(f"{left} and {right} are equal{but}")
+    elif unknown:
+        click.echo(f"the code of {' and '.join(unknown)} was not kept", err=True)
     for values in (found, environment):
         if values:
             print_table(["", left, right], [[path, _short(a), _short(b)] for path, (a, b) in values.items()])
     _print_code(code)
 
 
-def _of_runs(left: Any, right: Any) -> tuple[str, dict[str, tuple[Any, Any]]]:
-    """What differs in the code of two runs, as a unified diff, and in what they ran in."""
+def _of_runs(left: RunDir, right: RunDir) -> tuple[str, dict[str, tuple[Any, Any]], list[str]]:
+    """What differs in the code of two runs, as a unified diff, and in what they ran in; whose code is not known."""
     from lightex.qviz.code import code_diff, read_code
     from lightex.qviz.differences import differences
 
     try:
-        code = code_diff(read_code(left), read_code(right))
+        codes = read_code(left), read_code(right)
+        text = code_diff(*codes)
     except OSError as error:
         raise StorageError(f"the code of one cannot be read: {error.strerror}") from error
-    return code, {name: (a, b) for name, (a, b) in differences([left, right]).environment.items()}
+    unknown = [run.short_id for run, code in zip((left, right), codes, strict=True) if not code.digest]
+    return text, {name: (a, b) for name, (a, b) in differences([left, right]).environment.items()}, unknown
 
 
 def _print_code(text: str) -> None:

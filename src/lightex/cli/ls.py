@@ -62,15 +62,13 @@ def command(
     named: Sequence[Name] = ()
     cut = 0
     if which or where is not None or statuses or everything or as_json or as_csv or output:
-        runs = select(folder, which, _with_states(where, statuses), everything=True)
+        runs = select(folder, which, where, everything=True, states=statuses, archived=archived)
         named, found = runs.named, runs[:]
         total = len(found)
     else:
         directories = list(folder.runs())
         cut, total = max(0, len(directories) - _SHOWN), len(directories)
-        found = read_all(folder, directories[cut:])
-    if not archived and not any(name.name == "archived" for name in named) and not which:
-        found = [one for one in found if not one.archived]
+        found = [one for one in read_all(folder, directories[cut:]) if archived or not one.archived]
     if as_csv or output:
         from lightex.qviz.runs import Runs
 
@@ -89,15 +87,6 @@ def command(
 
 
 _TOLD = ("id", "experiment", "status", "created", "archived", "reason")
-
-
-def _with_states(where: str | None, statuses: tuple[str, ...]) -> str | None:
-    """A filter with the states that are asked for before it."""
-    if not statuses:
-        return where
-    states = f"status in ({', '.join(statuses)})"
-    rest = (where or "").strip()
-    return f"{states} {rest}" if rest.lower().startswith(("order ", "limit ")) or not rest else f"{states} and ({rest})"
 
 
 def _print(folder: Root, found: Sequence[Summary], named: Sequence[Name], cut: int) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "LOST": "red", "CANCELLED": "yellow", "RUNNING": "blue"}
 
 
+_CONTROL = dict.fromkeys([*range(32), *range(127, 160)], " ")  # lines, and what a terminal would obey
+
+
 def colourful() -> bool:
     """Whether standard output is a terminal that wants colour (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -41,6 +44,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
         rows: cells, uncoloured.
         right: the columns that are set flush right (numbers).
     """
+    rows = [[cell.translate(_CONTROL) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     room = terminal_width() - sum(width + 2 for width in widths[:-1])
     for number, row in enumerate((header, *rows)):

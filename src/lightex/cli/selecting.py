@@ -31,14 +31,23 @@ def where_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def select(root: Root, which: Sequence[str], where: str | None, everything: bool = False) -> Runs:
-    """The runs that ids, sweeps and a filter select.
+def select(
+    root: Root,
+    which: Sequence[str],
+    where: str | None,
+    everything: bool = False,
+    states: Sequence[str] = (),
+    archived: bool = False,
+) -> Runs:
+    """The runs that ids, sweeps and a filter select. Of runs that were put away only those that are named count.
 
     Args:
         root: the folder of runs.
         which: prefixes of ids, or sweeps.
         where: a filter; with ids it holds of these.
         everything: where neither is given: all runs; else those of the latest sweep.
+        states: only runs of these; empty: of all.
+        archived: also runs that were put away and are not named.
 
     Raises:
         NotFoundError: there are none of that name.
@@ -46,12 +55,11 @@ def select(root: Root, which: Sequence[str], where: str | None, everything: bool
     """
     from lightex.qviz.runs import Runs, select
 
-    chosen = list(dict.fromkeys(run.id for prefix in which for run in root.find(prefix)))
+    chosen = {run.id: run for prefix in which for run in root.find(prefix)}
     if where is None and not everything:
-        runs = [run for prefix in which for run in root.find(prefix)] or root.latest()
-        return Runs(read_all(root, {run.id: run for run in runs}.values()))
+        return Runs(read_all(root, chosen.values() or root.latest()))
     with opened(root) as index:
-        return select(index, where or "", within=chosen or None)
+        return select(index, where or "", within=list(chosen) or None, states=states, archived=archived or bool(chosen))
 
 
 @contextmanager

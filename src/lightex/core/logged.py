@@ -17,24 +17,29 @@ class Metric:
     """One metric of a run, summed up.
 
     `last` is the value of the highest step (of the latest record where steps are equal or missing); `min` and
-    `max` leave NaN out and are None when there was nothing else.
+    `max` leave NaN out and are None when there was nothing else. They forget what a further attempt did again from
+    the first step on, and keep what one did again that went on from a checkpoint.
     """
 
     last: float
     step: float | None
     min: float | None
     max: float | None
+    first: float | None
+    """The lowest step; None: none was given."""
 
     @classmethod
     def of(cls, value: float, step: float | None) -> Metric:
         """A metric of one point."""
         extreme = None if isnan(value) else value
-        return cls(value, step, extreme, extreme)
+        return cls(value, step, extreme, extreme, step)
 
     def add(self, value: float, step: float | None) -> None:
         """Take in a further point."""
         if step is None or self.step is None or step >= self.step:
             self.last, self.step = value, step
+        elif self.first is None or step < self.first:
+            self.first = step
         if value == value:  # noqa: PLR0124  not NaN; isnan is a call, and there are millions of points
             if self.min is None or self.max is None:
                 self.min = self.max = value
@@ -48,7 +53,7 @@ class Metric:
         last = self if self.step is not None and other.step is not None and self.step > other.step else other
         lows = [each.min for each in (self, other) if each.min is not None]
         highs = [each.max for each in (self, other) if each.max is not None]
-        return Metric(last.last, last.step, min(lows, default=None), max(highs, default=None))
+        return Metric(last.last, last.step, min(lows, default=None), max(highs, default=None), None)
 
 
 @dataclass
@@ -90,6 +95,9 @@ class Logged:
             if name in self._stale and known:
                 # A further attempt goes back: what lies behind its first step is void, as TensorBoard purges it.
                 self._stale.discard(name)
+                if step is not None and known.first is not None and step <= known.first:
+                    self.metrics[name] = Metric.of(value, step)
+                    continue
                 if step is None or known.step is None or step <= known.step:
                     known.step = None
             if known is None:
@@ -107,16 +115,16 @@ class Logged:
 
     def dump(self) -> dict[str, Any]:
         """As JSON, to go on from later."""
-        metrics = {name: [m.last, m.step, m.min, m.max] for name, m in self.metrics.items()}
+        metrics = {name: [m.last, m.step, m.min, m.max, m.first] for name, m in self.metrics.items()}
         return {**vars(self), "metrics": metrics, "_stale": list(self._stale)}
 
     @classmethod
     def load(cls, dumped: Mapping[str, Any]) -> Logged:
         """What `dump` made; non-finite numbers may be texts, as journals have them."""
         metrics = {}
-        for name, (last, step, low, high) in dumped["metrics"].items():
+        for name, (last, step, low, high, first) in dumped["metrics"].items():
             extremes = [None if each is None else journal.number(each) for each in (low, high)]
-            metrics[name] = Metric(journal.number(last) or 0.0, step, extremes[0], extremes[1])
+            metrics[name] = Metric(journal.number(last) or 0.0, step, extremes[0], extremes[1], first)
         return cls(**{**dumped, "metrics": metrics, "_stale": set(dumped["_stale"])})
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from lightex.core.errors import ConfigError, LightexError, NotFoundError, did_you_mean
 from lightex.core.rundir import STATES
 from lightex.core.units import parse_duration
+from lightex.qviz.literals import number_of, time_of
 from lightex.qviz.names import Name, Names
 
 _TOKEN = re.compile(
@@ -34,6 +34,9 @@ _KEYWORDS = frozenset({"and", "or", "not", "in", "is", "like", "contains", "orde
 _SAME = {"==": "=", "<>": "!=", "=~": "~"}
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _OPERATORS = "= != < <= > >= ~ contains like in is"
+_DEEPEST = 100  # parentheses and nots inside each other
+_MOST_VALUES = 30_000  # SQLITE_MAX_VARIABLE_NUMBER is 32,766
+_LONGEST_PATTERN = 10_000  # SQLITE_MAX_LIKE_PATTERN_LENGTH is 50,000 bytes
 
 
 class FilterError(ConfigError):
@@ -45,7 +48,7 @@ class FilterError(ConfigError):
     """
 
     def __init__(self, text: str, position: int, hint: str, *details: str) -> None:
-        super().__init__(hint, text, " " * position + "^", *details)
+        super().__init__(hint, re.sub(r"\s", " ", text), " " * position + "^", *details)
         self.position, self.hint, self.more = position, hint, details
 
 
@@ -97,7 +100,12 @@ def tokens(text: str) -> list[Token]:
     Raises:
         FilterError: a quote is open, or a character has no meaning.
     """
-    found, position = [], 0
+    found, position = list[Token](), 0
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise FilterError(text.encode(errors="replace").decode(), error.start, "this is not UTF-8") from None
     while position < len(text):
         match = _TOKEN.match(text, position)
         if not match:
@@ -118,6 +126,7 @@ class _Parser:
     def __init__(self, text: str, names: Names, now: float) -> None:
         self._text, self._names, self._now = text, names, now
         self._tokens, self._at = tokens(text), 0
+        self._depth = 0
         self._values: list[Any] = []
         self._used: list[Name] = []
 
@@ -130,11 +139,13 @@ class _Parser:
             order = self._order()
         if self._take("limit"):
             token = self._pop()
-            if not token.value.isdigit():
+            if not re.fullmatch(r"[0-9]{1,18}", token.value):
                 raise self._wrong("expected a whole number after 'limit'", token)
             limit = int(token.value)
         if self._next.kind != "end":
             raise self._wrong(f"'{self._next.value}' is not expected here", None, "joined by: and, or; grouped by ( )")
+        if len(self._values) > _MOST_VALUES:
+            raise FilterError(self._text, 0, f"more than {_MOST_VALUES:,} values")
         return Query(where, self._values, order, limit, list(dict.fromkeys(self._used)))
 
     # ------------------------------------------------------------------ conditions
@@ -143,23 +154,28 @@ class _Parser:
         parts = [self._and()]
         while self._take("or"):
             parts.append(self._and())
-        return parts[0] if len(parts) == 1 else f"({' OR '.join(parts)})"
+        return _joined(parts, "OR")
 
     def _and(self) -> str:
         parts = [self._not()]
         while self._take("and") or not (self._next.kind == "end" or self._is("or", "order", "limit", ")")):
             parts.append(self._not())
-        return parts[0] if len(parts) == 1 else f"({' AND '.join(parts)})"
+        return _joined(parts, "AND")
 
     def _not(self) -> str:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise self._wrong("this is nested too deeply")
         if self._take("not"):
-            return f"NOT coalesce({self._not()}, 0)"
-        if self._take("("):
-            inside = self._or()
+            sql = f"NOT coalesce({self._not()}, 0)"
+        elif self._take("("):
+            sql = self._or()
             if not self._take(")"):
                 raise self._wrong("expected ')'")
-            return inside
-        return self._term()
+        else:
+            sql = self._term()
+        self._depth -= 1
+        return sql
 
     def _term(self) -> str:
         left = self._pop()
@@ -195,19 +211,21 @@ class _Parser:
                     f"e.g. {name.text} > 0.1; operators: {_OPERATORS}; a word to search for: '{token.value}'",
                 )
         said = " || ' ' || ".join(f"coalesce({each}, '')" for each in ("id", "experiment", "config_name", "note"))
-        return self._sql(f"instr(lower({said}), ?) > 0", token.value.lower())
+        return self._sql(f"instr(folded({said}), ?) > 0", token.value.casefold())
 
     # ------------------------------------------------------------------ terms
 
     def _compare(self, left: Token, operator: str, right: Token) -> str:
-        if _number(left.value) is not None and left.kind == "word" and operator in _FLIPPED and right.kind != "text":
+        if number_of(left.value) is not None and left.kind == "word" and operator in _FLIPPED and right.kind != "text":
             left, operator, right = right, _FLIPPED[operator], left  # 0.1 < hp.lr
         name = self._name(left)
         column = self._names.column(name)
         if operator in ("~", "!~"):
             try:
-                re.compile(right.value)
-            except re.error as error:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of sets that mean something else in a later Python
+                    re.compile(right.value)
+            except (re.error, OverflowError, RecursionError) as error:
                 raise self._wrong(f"not a regular expression: {error}", right) from None
             sql = self._sql(f"{column} REGEXP ?", right.value)
             return sql if operator == "~" else f"NOT coalesce({sql}, 0)"
@@ -216,6 +234,8 @@ class _Parser:
         if operator == "=":
             return self._equal(name, column, right)
         value = self._typed(name, right)
+        if name.kind == "tags" and not isinstance(value, str):  # which are texts, also those that look like numbers
+            return self._sql(f"number({column}) {operator} ?", value)
         kinds = "'text'" if isinstance(value, str) else "'integer', 'real'"
         return self._sql(f"(typeof({column}) IN ({kinds}) AND {column} {operator} ?)", value)
 
@@ -239,14 +259,16 @@ class _Parser:
             parts.append(self._equal(name, column, self._value()))
         if not self._take(")"):
             raise self._wrong("expected ',' or ')'")
-        return f"({' OR '.join(parts)})"
+        return _joined(parts, "OR")
 
     def _like(self, left: Token, word: str) -> str:
         column = self._names.column(self._name(left))
         right = self._value()
         if word == "like":
+            if len(right.value) > _LONGEST_PATTERN:
+                raise self._wrong(f"a pattern of more than {_LONGEST_PATTERN:,} characters", right)
             return self._sql(f"{column} LIKE ?", right.value)
-        return self._sql(f"instr(lower({column}), ?) > 0", right.value.lower())
+        return self._sql(f"instr(folded({column}), ?) > 0", right.value.casefold())
 
     def _is_what(self, left: Token) -> str:
         negated, column = self._take("not"), self._names.column(self._name(left))
@@ -258,15 +280,15 @@ class _Parser:
         return f"NOT ({sql})" if negated else sql
 
     def _order(self) -> str:
-        parts = []
+        parts = dict[str, str]()
         while True:
             column = self._names.column(self._name(self._pop()))
             down = self._take("desc")
             if not down:
                 self._take("asc")
-            parts.append(order_by(column, down))
+            parts.setdefault(column, order_by(column, down))
             if not self._take(","):
-                return ", ".join(parts)
+                return ", ".join(parts.values())
 
     # ------------------------------------------------------------------ values
 
@@ -282,16 +304,18 @@ class _Parser:
             if name.type == "duration":
                 return parse_duration(text)
             if name.type == "time":
-                return _time(text, self._now)
+                return time_of(text, self._now)
         except LightexError as error:
             raise self._wrong(error.message, token, *error.details) from None
-        if token.kind == "text":
+        if token.kind == "text" and name.type != "number":
             return text
         if name.kind != "field" and text.lower() == "nan":
             return "NaN"
         if name.type != "text" and text.lower() in ("true", "false"):
             return int(text.lower() == "true")
-        number = _number(text)
+        number = number_of(text)
+        if name.type == "number" and number is None:
+            raise self._wrong(f"'{name.name}' is a number, got '{text}'", token)
         return text if number is None or name.type == "text" else number
 
     def _value(self) -> Token:
@@ -345,32 +369,12 @@ class _Parser:
 def order_by(column: str, down: bool) -> str:
     """SQL that orders by a column: numbers before texts, NaN behind these, runs without it last."""
     way = " DESC" if down else ""
-    return f"{column} IS NULL, {column} IS 'NaN', {column}{way}"
+    return f"{column} IS NULL, {column} IS 'NaN', typeof({column}) = 'text', {column}{way}"
 
 
-def _number(text: str) -> float | int | None:
-    if not re.fullmatch(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", text, re.IGNORECASE):
-        return None
-    reads: tuple[Callable[[str], float | int], ...] = (int, float)
-    for read in reads:
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return None
-
-
-def _time(text: str, now: float) -> float:
-    """UTC seconds of a date, a date with time (of this machine's zone unless it names one), or a duration ago."""
-    if (number := _number(text)) is not None and number > 1e8:
-        return float(number)
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        pass
-    try:
-        return now - parse_duration(text.removesuffix("ago").strip())
-    except ConfigError:
-        raise ConfigError(
-            f"not a time: '{text}'", 'write 2026-11-24, "2026-11-24 18:30", or a duration: 7d ago'
-        ) from None
+def _joined(parts: list[str], word: str) -> str:
+    """Conditions joined as a tree that is as flat as can be: SQLite takes 1,000 levels."""
+    if len(parts) < 3:
+        return parts[0] if len(parts) == 1 else f"({parts[0]} {word} {parts[1]})"
+    half = len(parts) // 2
+    return f"({_joined(parts[:half], word)} {word} {_joined(parts[half:], word)})"

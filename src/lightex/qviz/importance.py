@@ -22,7 +22,7 @@ def importance(runs: Sequence[Summary], metric: str, params: Sequence[str]) -> d
         params: parameters that differ between the runs.
 
     Raises:
-        LightexError: Optuna or scikit-learn is missing, or there are too few runs.
+        LightexError: Optuna or scikit-learn is missing, there are too few runs, or they differ in nothing.
     """
     try:
         import optuna
@@ -30,13 +30,15 @@ def importance(runs: Sequence[Summary], metric: str, params: Sequence[str]) -> d
     except ModuleNotFoundError:
         raise LightexError("importance needs Optuna and scikit-learn", "pip install 'lightex[importance]'") from None
 
+    if not metric:
+        raise LightexError("importance needs a metric, and these runs have none")
     used = [run for run in runs if isfinite(run.metrics.get(metric, float("nan")))]
+    if len(used) < _LEAST:
+        raise LightexError(f"importance needs {_LEAST} runs or more with '{metric}', there are {len(used)}")
     spaces = {name: _space(optuna.distributions, [run.params.get(name) for run in used]) for name in params}
     spaces = {name: space for name, space in spaces.items() if space is not None}
-    if len(used) < _LEAST or not spaces:
-        raise LightexError(
-            f"importance needs {_LEAST} runs or more with '{metric}' that differ in a parameter, there are {len(used)}"
-        )
+    if not spaces:
+        raise LightexError(f"the {len(used)} runs with '{metric}' differ in no parameter")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for run in used:

@@ -73,20 +73,20 @@ class Names:
         exact = self._exact(given)
         if exact:
             return exact
-        for part in _PARTS:
-            if (
-                given.endswith(f".{part}")
-                and (found := self._exact(given[: -len(part) - 1]))
-                and found.kind == "metrics"
-            ):
-                return Name("metrics", found.name, part)
+        whole, _, part = given.rpartition(".")
+        if part in _PARTS and (found := self._exact(whole)) and found.kind == "metrics":
+            return Name("metrics", found.name, part)
         ends = [Name(kind, name) for kind, names in self._known.items() for name in names if name.endswith(f".{given}")]
+        if part in _PARTS and whole and not ends:
+            ends = [Name("metrics", name, part) for name in self._known["metrics"] if name.endswith(f".{whole}")]
         if len(ends) == 1:
             return ends[0]
         if ends:
             raise NotFoundError(f"'{given}' may be {_either(name.text for name in ends)}", "write one of these")
+        known = [name.text for name in self.all()]
+        near = [*known, *(name.partition(".")[2] for name in known), *(name.rpartition(".")[2] for name in known)]
         raise NotFoundError(
-            f"no run has '{given}'.{did_you_mean(given, [name.text for name in self.all()])}",
+            f"no run has '{given}'.{did_you_mean(given, near)}",
             *self._what_there_is(),
         )
 

@@ -18,6 +18,8 @@ FILES = (".png", ".svg", ".pdf")
 MOST = 20
 """Curves that a terminal shows: more are a block."""
 
+_AROUND = 20  # columns that plotille draws beside the curves: the scale of y, the arrow of x
+
 # Okabe and Ito's colours that colour-blind people tell apart (https://jfly.uni-koeln.de/color/), without black.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 _TERMINAL = (33, 214, 36, 166, 176, 117, 227)  # the same, of the terminal's 256
@@ -37,17 +39,19 @@ def to_text(curves: Sequence[Curve], metric: str, axis: str, log: bool, width: i
         colour: whether curves are told apart by colour; else by letters.
 
     Raises:
-        LightexError: plotille is missing.
+        LightexError: plotille is missing, or no point is positive and y is logarithmic.
     """
+    _check(curves, metric, log)
     try:
         import plotille
     except ModuleNotFoundError:
         raise LightexError("drawing in the terminal needs plotille", "pip install 'lightex[plot]'") from None
 
     figure = plotille.Figure()
-    figure.width, figure.height = max(20, width - 16), height
+    figure.x_label = "wall (UTC seconds)" if axis == "wall" else axis
+    figure.y_label = f"log10 {metric}" if log else metric
+    figure.width, figure.height = max(20, width - _AROUND - len(figure.x_label)), height
     figure.color_mode, figure.with_colors = "byte", colour
-    figure.x_label, figure.y_label = axis, metric
     for kind in (float, int):
         figure.register_label_formatter(kind, _tick)
     for number, curve in enumerate(curves):
@@ -57,12 +61,13 @@ def to_text(curves: Sequence[Curve], metric: str, axis: str, log: bool, width: i
         xs, ys = zip(*points, strict=True)
         letter = None if colour or len(curves) == 1 else _MARKERS[number % len(_MARKERS)]
         figure.plot(xs, ys, lc=_TERMINAL[number % len(_TERMINAL)] if colour else None, label=curve.label, marker=letter)
-    if axis == "wall":
-        figure.x_label = "wall (UTC seconds)"
-    if log:
-        figure.y_label = f"log10 {metric}"
     drawn: str = figure.show(legend=True)
     return "\n".join(line.rstrip() for line in drawn.splitlines())
+
+
+def _check(curves: Sequence[Curve], metric: str, log: bool) -> None:
+    if log and not any(y > 0 for curve in curves for y in curve.y):
+        raise LightexError(f"'{metric}' has no positive value to draw with a logarithmic axis")
 
 
 def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:  # noqa: ARG001  plotille's signature
@@ -74,9 +79,10 @@ def to_file(path: Path, curves: Sequence[Curve], metric: str, axis: str, log: bo
     """Write a PNG, an SVG or a PDF.
 
     Raises:
-        LightexError: matplotlib is missing.
+        LightexError: matplotlib is missing, or no point is positive and y is logarithmic.
         OSError: the file cannot be written.
     """
+    _check(curves, metric, log)
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

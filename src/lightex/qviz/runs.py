@@ -78,6 +78,8 @@ def select(
     offset: int = 0,
     count: bool = False,
     within: Sequence[str] | None = None,
+    states: Sequence[str] = (),
+    archived: bool = True,
 ) -> Runs:
     """The runs that a filter selects.
 
@@ -89,6 +91,8 @@ def select(
         offset: leave out so many.
         count: also count how many there are in all.
         within: only of the runs with these ids; None: of all.
+        states: only runs of these; empty: of all.
+        archived: also those that were put away; where the filter speaks of `archived`, it alone decides.
 
     Raises:
         FilterError: the filter is not understood.
@@ -97,10 +101,14 @@ def select(
     most = min(each for each in (limit, query.limit, 2**62) if each is not None)
     if query.limit is not None:
         most = max(0, min(most, query.limit - offset))
-    where, values = query.where, query.values
-    if within is not None:
-        where = f"({where}) AND id IN (SELECT value FROM json_each(?))"  # noqa: S608  where is the filter's own SQL
-        values = [*values, jsonlib.dumps(list(within)).decode()]
+    parts, values = [f"({query.where})"], list(query.values)
+    for column, chosen in (("id", within), ("status", states or None)):
+        if chosen is not None:
+            parts.append(f"{column} IN (SELECT value FROM json_each(?))")
+            values.append(jsonlib.dumps(list(chosen)).decode())
+    if not archived and not any(name.name == "archived" and name.kind == "field" for name in query.names):
+        parts.append("NOT archived")
+    where = " AND ".join(parts)
     found = index.select(where, values, f"{query.order or order}, id DESC", most, offset)
     total = index.count(where, values) if count else None
     if total is not None and query.limit is not None:

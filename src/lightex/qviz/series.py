@@ -164,13 +164,17 @@ def read_history(run: RunDir, metric: str) -> Series:
 def _parse(lines: bytes) -> Iterator[Any]:
     """The records of whole lines: at once, which is faster; each by itself where one of them is broken."""
     try:
-        yield from jsonlib.loads(b"[" + lines.rstrip(b"\n").replace(b"\n", b",") + b"]")
+        found = jsonlib.loads(b"[" + lines.rstrip(b"\n").replace(b"\n", b",") + b"]")
     except jsonlib.JSONDecodeError:
-        for line in lines.split(b"\n"):
-            try:
-                yield jsonlib.loads(line)
-            except jsonlib.JSONDecodeError:
-                continue
+        found = []
+    if len(found) == lines.count(b"\n"):  # else two broken lines may have made one that is whole
+        yield from found
+        return
+    for line in lines.split(b"\n"):
+        try:
+            yield jsonlib.loads(line)
+        except jsonlib.JSONDecodeError:
+            continue
 
 
 def _rises(steps: array[float]) -> bool:

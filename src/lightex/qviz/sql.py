@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, timedelta
+from datetime import time as clock
+from decimal import Decimal
 from typing import Any
 
 from lightex.core.errors import LightexError
@@ -15,7 +18,7 @@ from lightex.core.summary import Summary
 from lightex.qviz.names import FIELDS, Name
 from lightex.qviz.runs import Runs, value_of
 from lightex.qviz.series import Histories
-from lightex.qviz.table import Table
+from lightex.qviz.table import Table, text_of
 
 TABLES = {
     "runs": "a row a run: id, experiment, status, created, ..., and every parameter, metric (its last value) and tag",
@@ -25,6 +28,12 @@ TABLES = {
 }
 """What can be asked, and what it holds. Times are UTC seconds since the epoch, durations seconds, sizes bytes."""
 
+_TEXTS = {
+    "runs": {name for name, kind in FIELDS.items() if kind in ("text", "state")},
+    "params": {"run", "name", "value"},
+    "metrics": {"run", "name"},
+    "events": {"run", "state", "reason", "cause", "host"},
+}
 _EVENT = ("time", "state", "attempt", "reason", "cause", "exit_code", "duration", "peak_memory")
 
 
@@ -43,7 +52,8 @@ def query(index: Index, statement: str) -> Table:
     except ModuleNotFoundError:
         raise LightexError("SQL needs DuckDB", "pip install 'lightex[sql]'") from None
 
-    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+    shut = {"autoinstall_known_extensions": False, "python_enable_replacements": False}  # no variables of ours
+    connection = duckdb.connect(":memory:", config=shut)
     try:
         statements = connection.extract_statements(statement)
         if len(statements) != 1 or statements[0].type not in (
@@ -55,13 +65,13 @@ def query(index: Index, statement: str) -> Table:
         found = index.select()
         for name, fill in _FILL.items():
             if name in words:
-                connection.register(f"_{name}", fill(found).to_arrow())
+                connection.register(f"_{name}", _typed(name, fill(found).to_arrow()))
                 connection.execute(f"CREATE TABLE {name} AS SELECT * FROM _{name}")  # noqa: S608  one of TABLES
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         answer = connection.execute(statements[0])
-        columns = [str(column[0]) for column in answer.description or ()]
-        return Table(columns, [list(row) for row in answer.fetchall()])
+        columns = _distinct([str(column[0]) for column in answer.description or ()])
+        return Table(columns, [[_plain(value) for value in row] for row in answer.fetchall()])
     except duckdb.Error as error:
         raise LightexError(_words(error), *_about()) from None
     finally:
@@ -84,6 +94,41 @@ def sql(statement: str, root: str | None = None) -> Table:
         return query(index, statement)
 
 
+def _typed(table: str, arrow: Any) -> Any:
+    """Kinds for columns in which nothing is, else DuckDB takes them for integers."""
+    import pyarrow as pa
+
+    for place, column in enumerate(arrow.schema):
+        known = table != "runs" or column.name in FIELDS
+        if known and pa.types.is_null(column.type):
+            kind = pa.string() if column.name in _TEXTS[table] else pa.float64()
+            arrow = arrow.set_column(place, column.name, arrow.column(place).cast(kind))
+    return arrow
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names that can be told apart whatever their case, as tables in files want them: id, id_1."""
+    found: dict[str, str] = {}
+    for name in names:
+        numbered = (f"{name}_{count}" if count else name for count in range(len(names)))
+        free = next(each for each in numbered if each.lower() not in found)
+        found[free.lower()] = free
+    return list(found.values())
+
+
+def _plain(value: Any) -> Any:
+    """A value of DuckDB as JSON has it; dates and times stay such."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Decimal) or (isinstance(value, int) and not -(2**63) <= value < 2**64):
+        return float(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value if value is None or isinstance(value, (str, int, float, date, clock)) else str(value)
+
+
 def _about() -> list[str]:
     return [f"{name}: {what}" for name, what in TABLES.items()]
 
@@ -104,7 +149,7 @@ def _runs(found: Iterable[Summary]) -> Table:
         taken.add(heading.lower())
         headings.append(heading)
     rows = [[value_of(run, name) for name in (*fields, *more)] for run in table]
-    return Table([*(name.name for name in fields), *headings], rows)
+    return Table(_distinct([*(name.name for name in fields), *headings]), rows)
 
 
 def _params(found: Iterable[Summary]) -> Table:
@@ -112,7 +157,7 @@ def _params(found: Iterable[Summary]) -> Table:
     for run in found:
         for name, value in run.params.items():
             plain = float(value) if isinstance(value, bool) else number(value)
-            rows.append([run.id, name, None if value is None else str(value), plain])
+            rows.append([run.id, name, None if value is None else text_of(value), plain])
     return Table(["run", "name", "value", "number"], rows)
 
 
@@ -132,8 +177,13 @@ def _metrics(found: Iterable[Summary]) -> Table:
 def _events(found: Iterable[Summary]) -> Table:
     rows = []
     for run in found:
-        for event in RunDir(run.dir).events():
-            host = (event.get("process") or {}).get("host")
+        try:
+            events = RunDir(run.dir).events()
+        except OSError:  # as above
+            continue
+        for event in events:
+            process = event.get("process")
+            host = process.get("host") if isinstance(process, dict) else None
             rows.append([run.id, *(event.get(key) for key in _EVENT), host])
     return Table(["run", *_EVENT, "host"], rows)
 

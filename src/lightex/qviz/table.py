@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ class Table:
         table = self.to_arrow()
         import pyarrow.parquet as pq
 
-        pq.write_table(table, path)
+        with path.open("wb") as file:
+            pq.write_table(table, file)
 
     def to_pandas(self) -> Any:
         """As a `pandas.DataFrame`.
@@ -108,27 +110,41 @@ class Table:
 
 def _arrow(pa: Any, values: list[Any]) -> Any:
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        column = pa.array(values)
+        return column if not _is_hollow(pa, column.type) else pa.array(_of_one_kind(values))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array(_of_one_kind(values))
+
+
+def _is_hollow(pa: Any, kind: Any) -> bool:
+    """Whether there are mappings without a key in it, which Parquet cannot say."""
+    if pa.types.is_list(kind):
+        return _is_hollow(pa, kind.value_type)
+    if pa.types.is_struct(kind):
+        return kind.num_fields == 0 or any(_is_hollow(pa, kind.field(place).type) for place in range(kind.num_fields))
+    return False
 
 
 def _of_one_kind(values: Sequence[Any]) -> list[Any]:
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float}:
-        return list(values) if len(kinds) < 2 else [None if value is None else float(value) for value in values]
+        whole = len(kinds) < 2 and all(-(2**63) <= value < 2**63 for value in values if isinstance(value, int))
+        return list(values) if whole else [None if value is None else float(value) for value in values]
     if len(kinds) == 1 and kinds <= {str, bool}:
         return list(values)
-    return [value if value is None or isinstance(value, str) else _text(value) for value in values]
+    return [value if value is None or isinstance(value, str) else text_of(value) for value in values]
 
 
 def _csv(value: Any) -> Any:
     if value is None or isinstance(value, (int, float)):
         return "" if value is None else value
-    return _harmless(_text(value))
+    return _harmless(text_of(value))
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as text: dates as ISO 8601 has them, what is no text as JSON."""
+    if isinstance(value, (date, time)):
+        return value.isoformat()
     return value if isinstance(value, str) else jsonlib.dumps(jsonable(value), str).decode()
 
 

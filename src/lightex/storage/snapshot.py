@@ -30,6 +30,8 @@ _SECRETS = re.compile(
     r"|(credential|secret|password|token)s?(\..*)?",
     re.IGNORECASE,
 )
+_DIFF = ("diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative",
+         "--src-prefix=a/", "--dst-prefix=b/")  # fmt: skip
 _GIT = ("git", "-c", "core.quotepath=off", "-c", "core.fsmonitor=false", "--no-optional-locks")
 
 
@@ -75,7 +77,7 @@ def take(project: Path, into: Path) -> Snapshot:
     top = git(project, "rev-parse", "--show-toplevel")
     base = Path(top.decode().strip()) if top else project
     head = git(project, "rev-parse", "--verify", "-q", "HEAD") if top else None
-    diff = (git(base, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff") or b"") if head else b""
+    diff = (git(base, *_DIFF) or b"") if head else b""
     names = _untracked(base) if top else all_files(project)
     kept, skipped = _choose(base, names)
     about: dict[str, Any] = {"folder": str(base), "commit": head.decode().strip() if head else None}

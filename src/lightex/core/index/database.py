@@ -66,7 +66,9 @@ class Database:
         """
         self._path = path
         self.connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
-        self.connection.create_function("regexp", 2, _matches, deterministic=True)
+        functions = (("regexp", 2, _matches), ("folded", 1, _folded), ("number", 1, _number))
+        for name, count, function in functions:
+            self.connection.create_function(name, count, function, deterministic=True)
         run = self.connection.execute
         run("PRAGMA journal_mode=WAL")
         run("PRAGMA synchronous=OFF")  # what a power cut takes is built again
@@ -227,3 +229,16 @@ def summary(root: str, path: str, row: Sequence[Any], details: Sequence[str]) ->
 def _matches(pattern: str, value: Any) -> bool:
     """The REGEXP of SQLite."""
     return value is not None and re.search(pattern, str(value)) is not None
+
+
+def _folded(value: Any) -> str | None:
+    """A text without the difference of upper and lower case, of all alphabets: SQLite's lower() knows ASCII only."""
+    return None if value is None else str(value).casefold()
+
+
+def _number(value: Any) -> float | None:
+    """What a text says if that is a number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
