@@ -31,7 +31,7 @@ def importance(runs: Sequence[Summary], metric: str, params: Sequence[str]) -> d
         raise LightexError("importance needs Optuna and scikit-learn", "pip install 'lightex[importance]'") from None
 
     used = [run for run in runs if isfinite(run.metrics.get(metric, float("nan")))]
-    spaces = {name: _space(optuna.distributions, [run.params.get(name) for run in used]) for name in params}
+    spaces = {name: _space(optuna.distributions, [run.params.get(name) for run in used]) for name in params if used}
     spaces = {name: space for name, space in spaces.items() if space is not None}
     if len(used) < _LEAST or not spaces:
         raise LightexError(

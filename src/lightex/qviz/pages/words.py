@@ -19,7 +19,7 @@ _RECENT = 30 * 86400  # seconds: what is longer ago is told by its date
 
 def ago(seconds: float | None) -> str:
     """How long ago a time was, in one unit; the date when it is more than thirty days."""
-    if not isinstance(seconds, (int, float)):
+    if not isinstance(seconds, (int, float)) or seconds != seconds:  # noqa: PLR0124  NaN
         return "-"
     gap = abs(time.time() - seconds)
     if gap < 10:
