@@ -1,14 +1,18 @@
-"""Chromium, and a server that gives the static files and a test's own pages under a strict policy."""
+"""Chromium; a server of the static files and a test's own pages under a strict policy; the UI itself, and a proxy before it."""
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
+import os
 import re
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import lightex
+from tests.helpers import LX
+from tests.services import free_port
 from tests.services.docker import skip_or_fail
 
 STATIC = Path(lightex.__file__).parent / "web" / "static"
@@ -146,3 +152,167 @@ def _watched(chromium: Any) -> Iterator[tuple[Any, list[str]]]:
         yield context, []
     finally:
         context.close()
+
+
+# ---------------------------------------------------------------- the UI itself
+
+
+@dataclass
+class Served:
+    """A UI at work: the address that it printed, its process, what it writes to standard error."""
+
+    address: str
+    process: subprocess.Popen[str]
+    errors: Path
+
+    @property
+    def base(self) -> str:
+        """The address without the token."""
+        return self.address.partition("?")[0].rstrip("/")
+
+    def err(self) -> str:
+        """What it wrote to standard error."""
+        return self.errors.read_text()
+
+
+@contextmanager
+def serving(root: Path, cache: Path, *options: str) -> Iterator[Served]:
+    """`lx ui` over a root, with the token `tok`; it must end well."""
+    cache.mkdir(parents=True, exist_ok=True)
+    errors, port = cache / "err", free_port()
+    command = [*LX, "--root", str(root), "ui", "--port", str(port), "--no-browser", *options]
+    env = {**os.environ, "LX_TOKEN": "tok", "LX_CACHE": str(cache)}
+    with errors.open("w") as err:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True, env=env)
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        assert lines[-1], errors.read_text()
+        address = lines[1].strip()
+        _answers(port)
+        yield Served(address, process, errors)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert "Traceback" not in errors.read_text(), errors.read_text()
+
+
+def _answers(port: int) -> None:
+    end = time.monotonic() + 20
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            connection.getresponse().read()
+            return
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Starts UIs, each with a cache of its own."""
+    with ExitStack() as stack:
+
+        def start(root: Path, *options: str) -> Served:
+            return stack.enter_context(serving(root, tmp_path / f"cache{free_port()}", *options))
+
+        yield start
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nothing listens on."""
+    return free_port()
+
+
+class _Stripping(SimpleHTTPRequestHandler):
+    """A proxy that takes a prefix away and calls the server by its local name, as jupyter-server-proxy does."""
+
+    server: Any
+    protocol_version = "HTTP/1.0"
+
+    def _pass(self) -> None:
+        if not self.path.startswith(self.server.prefix + "/"):
+            self.send_error(404)
+            return
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.inner, timeout=20)
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        headers = {
+            **dict(self.headers.items()),
+            "Host": f"localhost:{self.server.inner}",
+            "Accept-Encoding": "identity",
+        }
+        connection.request(self.command, self.path.removeprefix(self.server.prefix), body, headers)
+        answer = connection.getresponse()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection", "date"):
+                self.send_header(name, value)
+        self.end_headers()
+        try:
+            while part := answer.read1(65536):
+                self.wfile.write(part)
+                self.wfile.flush()
+        except OSError:
+            pass  # the browser has gone, or the server
+        finally:
+            connection.close()
+
+    do_GET = do_POST = do_HEAD = _pass
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def strip_prefix() -> Iterator[Callable[[int, str], str]]:
+    """Starts a proxy in front of a port under a prefix; its address."""
+    servers = []
+
+    def start(inner: int, prefix: str) -> str:
+        proxy: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Stripping)
+        proxy.daemon_threads, proxy.inner, proxy.prefix = True, inner, prefix
+        threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+        servers.append(proxy)
+        return f"http://127.0.0.1:{proxy.server_address[1]}{prefix}"
+
+    yield start
+    for proxy in servers:
+        proxy.shutdown()
+        proxy.server_close()
+
+
+@pytest.fixture
+def watched(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Pages of a browser; a test fails for errors in the console, dialogs, and requests to anywhere but `base`.
+
+    `page.complaints` may be cleared of what a test expects.
+    """
+    with ExitStack() as stack:
+        every: list[list[str]] = []
+
+        def opened(base: str, **options: Any) -> Any:
+            context = chromium.new_context(viewport={"width": 1280, "height": 800}, **options)
+            stack.callback(context.close)
+            context.add_init_script(WATCH)
+            page = context.new_page()
+            page.complaints = complaints = []
+            every.append(complaints)
+            page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+
+            def answered(dialog: Any) -> None:
+                complaints.append(f"dialog: {dialog.message}")
+                dialog.dismiss()
+
+            page.on("dialog", answered)
+            own = (base, "data:", "blob:", "about:")
+            context.on("request", lambda asked: None if asked.url.startswith(own) else complaints.append(asked.url))
+            return page
+
+        yield opened
+        assert [each for complaints in every for each in complaints] == []

@@ -52,7 +52,10 @@ def query(index: Index, statement: str) -> Table:
     except ModuleNotFoundError:
         raise LightexError("SQL needs DuckDB", "pip install 'lightex[sql]'") from None
 
-    shut = {"autoinstall_known_extensions": False, "python_enable_replacements": False}  # no variables of ours
+    shut: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "python_enable_replacements": False,
+    }  # no variables of ours
     connection = duckdb.connect(":memory:", config=shut)
     try:
         statements = connection.extract_statements(statement)

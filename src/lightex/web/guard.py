@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
-from collections.abc import Mapping
-from html import escape
-from http.cookies import CookieError, SimpleCookie
+import ipaddress
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 Scope = Any  # of ASGI (https://asgi.readthedocs.io)
 
@@ -25,10 +26,18 @@ _HEADERS = {
 }
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
+_STYLE = """
+:root { color-scheme: light dark; font: 14px/20px system-ui, sans-serif; }
+body { display: grid; place-content: center; min-height: 90vh; margin: 0 16px; } h1 { font-size: 16px; margin: 0; }
+form { display: flex; gap: 8px; } input { flex: 1; } input, button { font: inherit; padding: 4px 10px; }
+b { color: light-dark(#b3202c, #ff8a84); font-weight: 400; }
+"""
 _LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>LightEx</title>
-<meta name="viewport" content="width=device-width"><h1>LightEx wants its token</h1>
+<meta name="viewport" content="width=device-width"><style>{style}</style><main><h1>LightEx wants its token</h1>
 <p>Open the address that <code>lx ui</code> printed, or give the token that stands in it:</p>
-<form><input name="token" aria-label="token" autofocus> <button>Go on</button></form>{wrong}</html>"""
+<form><input name="token" aria-label="token" autocomplete="off" autofocus> <button>Go on</button></form>{wrong}</main>
+</html>"""
+_STYLED = f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
 
 
 class Guard:
@@ -56,7 +65,10 @@ class Guard:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in asked if name == "token"), None)
-        if self._token and given is not None and self._equal(given) and scope["method"] == "GET":
+        if not self._token and not _is_local(headers.get("host", "")):
+            # A page elsewhere may have made its own name mean this machine (DNS rebinding): it passes for ours.
+            await _answer(send, 403, "without a token only this machine is served, by its own name: localhost\n")
+        elif self._token and given is not None and self._equal(given) and scope["method"] == "GET":
             await self._enter(scope, asked, send)
         elif not self._may(headers):
             await self._refuse(scope, headers, given is not None, send)
@@ -71,11 +83,7 @@ class Guard:
         bearer = headers.get("authorization", "")
         if bearer.lower().startswith("bearer "):
             return self._equal(bearer[7:].strip())
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self._name)
-        except CookieError:
-            return False
-        return cookie is not None and self._equal(cookie.value)
+        return any(self._equal(value) for name, value in _cookies(headers.get("cookie", "")) if name == self._name)
 
     def _equal(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), (self._token or "").encode())
@@ -84,16 +92,42 @@ class Guard:
         """The token moves from the address, which is shown and kept in histories, to a cookie."""
         rest = urlencode([pair for pair in asked if pair[0] != "token"])
         # Relative: a proxy may have put a prefix before the path that we do not know.
-        target = (scope["path"].rsplit("/", 1)[-1] or "./") + (f"?{rest}" if rest else "")
-        cookie = f"{self._name}={self._token}; Path=/; HttpOnly; SameSite=Lax"
+        target = "./" + quote(scope["path"].rsplit("/", 1)[-1]) + (f"?{rest}" if rest else "")
+        cookie = f"{self._name}={quote(self._token or '', safe='')}; Path=/; HttpOnly; SameSite=Lax"
         await _answer(send, 303, "", {"location": target, "set-cookie": cookie})
 
     async def _refuse(self, scope: Scope, headers: Mapping[str, str], tried: bool, send: Any) -> None:
         if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
-            wrong = f"<p>{escape('That is not it.')}</p>" if tried else ""
-            await _answer(send, 401, _LOGIN.format(wrong=wrong), {"content-type": "text/html; charset=utf-8"})
+            wrong = "<p><b role=alert>That is not it.</b></p>" if tried else ""
+            policy = POLICY.replace("style-src 'self'", _STYLED)
+            more = {"content-type": "text/html; charset=utf-8", "content-security-policy": policy}
+            await _answer(send, 401, _LOGIN.format(style=_STYLE, wrong=wrong), more)
         else:
             await _answer(send, 401, "the token is missing: Authorization: Bearer TOKEN (lx ui prints it)\n")
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return is_local(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
+
+
+def _cookies(header: str) -> Iterator[tuple[str, str]]:
+    """Name and value of each; http.cookies would give up at an odd one, which any server of this host may have set."""
+    for part in header.split(";"):
+        name, _, value = part.partition("=")
+        yield name.strip(), unquote(value.strip().strip('"'))
 
 
 def _is_ours(headers: Mapping[str, str]) -> bool:

@@ -26,7 +26,7 @@ class Live:
         self.root = root
         self._thread = ThreadPoolExecutor(1, "lx-index")  # an index belongs to one thread
         self._index: Index | None = None
-        self._looked, self._version = 0.0, 0
+        self._looked, self._version, self._whole = 0.0, 0, False
         self._watchers: set[asyncio.Event] = set()
         self._beats = 0
 
@@ -53,13 +53,14 @@ class Live:
         if self._index is None:
             raise RuntimeError("the index is not open")
         if time.monotonic() - self._looked >= _LOOK:
-            self._version = self._index.refresh(whole=False)
+            whole, self._whole = self._whole, False
+            self._version = self._index.refresh(whole=whole)
             self._looked = time.monotonic()
         return question(self._index)
 
     def look(self) -> None:
-        """Have the next question look at the runs again: something has just been changed."""
-        self._looked = 0.0
+        """Have the next question look at all runs: something has been changed, perhaps on one that has ended."""
+        self._looked, self._whole = 0.0, True
 
     async def run(self) -> None:
         """Look at the runs each second while somebody watches, and tell of changes; ends when it is cancelled."""

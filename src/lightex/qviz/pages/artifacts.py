@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,26 +22,11 @@ _SHOWN = {
 }  # fmt: skip
 """What a browser shows by itself and runs nothing of; an SVG's scripts are stopped by the sandbox."""
 
-_TEXTS = frozenset(
-    {
-        ".txt",
-        ".log",
-        ".json",
-        ".jsonl",
-        ".csv",
-        ".tsv",
-        ".md",
-        ".yaml",
-        ".yml",
-        ".toml",
-        ".ini",
-        ".cfg",
-        ".diff",
-        ".patch",
-    }
-    | {".py", ".sh", ".r", ".jl", ".c", ".h", ".cpp", ".cu", ".rs", ".go", ".java", ".sql", ".tex", ".rst"}
-    | {".patch", ".xml", ".html", ".htm", ".js", ".css"}
-)
+_TEXTS = frozenset({
+    ".txt", ".log", ".json", ".jsonl", ".csv", ".tsv", ".md", ".rst", ".tex", ".yaml", ".yml", ".toml", ".ini", ".cfg",
+    ".diff", ".patch", ".xml", ".html", ".htm", ".js", ".css", ".py", ".sh", ".r", ".jl", ".c", ".h", ".cpp", ".cu",
+    ".rs", ".go", ".java", ".sql",
+})  # fmt: skip
 """What is shown as text, whatever it is: HTML too."""
 
 # Even where a file is opened by itself, it is nobody: no scripts, no forms, no requests, an origin of its own.
@@ -77,9 +63,10 @@ def inside(folder: Path, path: str) -> Path:
     if "\0" in path:
         raise NotFoundError("no such file in this run")
     real, within = Path(os.path.realpath(folder / path)), Path(os.path.realpath(folder))
-    if within not in real.parents or not real.is_file():
-        raise NotFoundError(f"no file '{path}' in this run")
-    return real
+    with suppress(OSError):  # a name that is too long for any file
+        if within in real.parents and real.is_file():
+            return real
+    raise NotFoundError(f"no file '{path}' in this run")
 
 
 def kind_of(path: str) -> str:
@@ -98,9 +85,10 @@ def kept_files(folder: Path) -> list[Kept]:
         folders.sort()
         for name in sorted(names):
             path = Path(at) / name
-            if within in Path(os.path.realpath(path)).parents and path.is_file():
-                relative = path.relative_to(folder).as_posix()
-                found.append(Kept(relative, path.stat().st_size, kind_of(relative)))
+            relative = path.relative_to(folder).as_posix()
+            with suppress(OSError):  # a run at work may have taken it away by now
+                if within in Path(os.path.realpath(path)).parents and path.is_file():
+                    found.append(Kept(relative, path.stat().st_size, kind_of(relative)))
                 if len(found) == _FILES_SHOWN:
                     return found
     return found

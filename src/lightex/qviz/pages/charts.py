@@ -122,4 +122,4 @@ def thin(values: Any, points: int) -> Any:
     places = MinMaxDownsampler().downsample(  # type: ignore[no-untyped-call]
         values, n_out=points - points % 2 - 2
     )
-    return np.unique(np.concatenate(([0], places, [len(values) - 1])))
+    return np.unique(np.concatenate(([0], places.astype(np.int64), [len(values) - 1])))  # uint64 with int64 were floats

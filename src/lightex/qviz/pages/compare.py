@@ -13,7 +13,7 @@ from lightex.qviz.compare import best_of, compare
 from lightex.qviz.differences import differences
 from lightex.qviz.importance import importance
 from lightex.qviz.pages.asking import Json, ask, some_runs
-from lightex.qviz.pages.view import differing
+from lightex.qviz.pages.view import differing, numeric
 from lightex.qviz.runs import select
 
 _MOST = 100
@@ -37,6 +37,7 @@ async def page(request: Request) -> Response:
         rest=rest,
         groups=result.groups,
         best={name: best_of(result, name) for name in result.metrics},
+        numeric={name for name in result.params if numeric([run.params.get(name) for run in result.runs])},
         active="compare",
         by=result.by,
     )

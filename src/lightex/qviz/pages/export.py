@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -40,6 +42,6 @@ async def html(request: Request) -> Response:
     if not runs:
         runs = (await ask(request, lambda index: make_view(index, asked))).runs
     metrics = asked.getlist("metric") or list(dict.fromkeys(name for run in runs for name in run.metrics))
-    page = request.app.state.chart_page(runs, metrics)
+    page = await asyncio.to_thread(request.app.state.chart_page, runs, metrics)
     headers = {"content-disposition": 'attachment; filename="runs.html"'}
     return Response(page, media_type="text/html; charset=utf-8", headers=headers)

@@ -19,11 +19,13 @@ _BODY = 1 << 20  # bytes of a request
 
 async def change(request: Request) -> Response:
     """`{"runs": [ID...], "note": TEXT, "tags": {NAME: TEXT or null}, "archived": BOOL}`: what is absent stays."""
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > _BODY:
-        raise ConfigError("the request is too long")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _BODY:
+            raise ConfigError("the request is too long", f"{_BODY} bytes at most")
     try:
-        asked = jsonlib.loads(await request.body())
+        asked = jsonlib.loads(bytes(body))
     except jsonlib.JSONDecodeError as error:
         raise ConfigError(f"not JSON: {error}") from None
     ids, note, tags, archived = _checked(asked)

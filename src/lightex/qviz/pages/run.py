@@ -12,10 +12,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lightex.core import journal
+from lightex.core import journal, jsonlib
 from lightex.core.errors import NotFoundError, StorageError
 from lightex.core.root import Root
-from lightex.core.rundir import CAUSES, ENDED, RunDir
+from lightex.core.rundir import CAUSES, ENDED, SUCCEEDED, RunDir
 from lightex.core.summary import Summary
 from lightex.qviz.code import Code, code_diff, read_code
 from lightex.qviz.differences import Differences, differences
@@ -84,7 +84,27 @@ def _overview(directory: RunDir, run: Summary) -> dict[str, Any]:
         "environment": environment,
         "death": last,
         "cause": CAUSES.get(str(last.get("cause")), ""),
+        "again": _again(run),
     }
+
+
+def _again(run: Summary) -> list[tuple[str, str]]:
+    """Commands that run it again, each with what it does; safe to copy into a shell, whatever a value holds."""
+    short = shlex.quote(run.short_id)
+    found = [
+        (f"lx clone {short}", "the same config, the code as it is now"),
+        (f"lx clone {short} hp.NAME=VALUE", "changed"),
+    ]
+    if run.config_name:
+        varied = [f"{name}={value if isinstance(value, str) else _exact(value)}" for name, value in run.varied.items()]
+        found.append((shlex.join(["lx", "run", run.config_name, *varied]), "its config as it is now"))
+    if run.status in ENDED and run.status != SUCCEEDED:
+        found += [(f"lx retry {short}", "this run once more"), (f"lx why {short}", "what may help")]
+    return found
+
+
+def _exact(value: Any) -> str:
+    return jsonlib.dumps(value, str).decode()
 
 
 def _sources(directory: RunDir, run: Summary) -> dict[str, str]:
@@ -132,7 +152,11 @@ def _artifacts(directory: RunDir, _run: Summary) -> dict[str, Any]:
 
 
 def _logs(directory: RunDir, _run: Summary) -> dict[str, Any]:
-    names = [name.name for name in sorted(directory.path.glob("*.log"))]
+    names = []
+    for path in sorted(directory.path.glob("*.log")):
+        with suppress(NotFoundError):
+            inside(directory.path, path.name)
+            names.append(path.name)
     return {"log_names": names}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import isfinite
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +16,9 @@ from lightex.core.rundir import ENDED, STATES, SUCCEEDED
 from lightex.core.summary import Summary
 from lightex.qviz.compare import compare
 from lightex.qviz.pages.asking import ask
+from lightex.qviz.pages.view import numeric
+
+_SHOWN = 200  # runs in the table, the best first
 
 
 async def page(request: Request) -> Response:
@@ -46,12 +50,14 @@ async def page(request: Request) -> Response:
         about=about,
         at_work=at_work,
         paused=paused,
-        total=max(len(runs), int(about.get("total") or 0)),
+        total=max(len(runs), total if isinstance(total := about.get("total"), int) else 0),
         counts={state: counts[state] for state in STATES if counts[state]},
         ended=sum(counts[state] for state in ENDED),
         reasons=sorted(reasons.items(), key=lambda item: -len(item[1])),
         result=result,
         progress=_best_so_far(runs, result.by, result.mode),
+        shown=result.runs[:_SHOWN],
+        numeric={name for name in result.params if numeric([run.params.get(name) for run in runs])},
         active="runs",
     )
     return response
@@ -63,8 +69,6 @@ def _best_so_far(runs: list[Summary], metric: str | None, mode: str) -> list[tup
     found: list[tuple[float, float, str]] = []
     for run in sorted(done, key=lambda run: run.ended or 0.0):
         value = run.metrics[metric or ""]
-        if value == value and (  # noqa: PLR0124  not NaN
-            not found or (value < found[-1][1] if mode == "min" else value > found[-1][1])
-        ):
+        if isfinite(value) and (not found or (value < found[-1][1] if mode == "min" else value > found[-1][1])):
             found.append((run.ended or 0.0, value, run.id))
     return found

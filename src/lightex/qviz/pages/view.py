@@ -151,7 +151,13 @@ def _columns(view: View, names: Names, query: Query) -> list[Column]:
     way = "descending" if view.sort.startswith("-") else "ascending"
     sorted_by = names.find(view.sort.removeprefix("-")) if view.sort else None
     return [
-        Column(name, heading, way if name == sorted_by else None, _best(view.runs, name), _numeric(view.runs, name))
+        Column(
+            name,
+            heading,
+            way if name == sorted_by else None,
+            _best(view.runs, name),
+            numeric([value_of(run, name) for run in view.runs]),
+        )
         for name, heading in zip(chosen, _headings(chosen), strict=True)
     ]
 
@@ -190,9 +196,10 @@ def _best(runs: Sequence[Summary], name: Name) -> float | None:
     return min(values) if mode == "min" else max(values)
 
 
-def _numeric(runs: Sequence[Summary], name: Name) -> bool:
-    values = [value for run in runs if (value := value_of(run, name)) is not None]
-    return bool(values) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+def numeric(values: Sequence[Any]) -> bool:
+    """Whether all that is known of a column is numbers: these are set flush right."""
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
 
 
 def _groups(index: Index, view: View, names: Names, where: str, query: Query) -> list[GroupRow]:

@@ -14,22 +14,29 @@ _STATES = {
     "FAILED": ("✕", "bad"), "LOST": ("?", "warn"), "CANCELLED": ("■", "muted"),
 }  # fmt: skip
 _MOST = 32  # characters of a name in a table
+_RECENT = 30 * 86400  # seconds: what is longer ago is told by its date
 
 
 def ago(seconds: float | None) -> str:
-    """How long ago a time was, in one unit."""
-    if seconds is None:
+    """How long ago a time was, in one unit; the date when it is more than thirty days."""
+    if not isinstance(seconds, (int, float)) or seconds != seconds:  # noqa: PLR0124  NaN
         return "-"
-    gap = time.time() - seconds
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if gap >= length:
-            return f"{gap / length:.0f} {unit} ago"
-    return "just now" if gap < 10 else f"{gap:.0f} s ago"
+    gap = abs(time.time() - seconds)
+    if gap < 10:
+        return "just now"
+    if gap > _RECENT:
+        return absolute(seconds)[:10]
+    unit, length = next(each for each in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)) if gap >= each[1])
+    words = f"{int(gap / length)} {unit}"
+    return f"in {words}" if seconds > time.time() else f"{words} ago"
 
 
 def absolute(seconds: float | None) -> str:
     """A time in this machine's zone: 2026-11-26 12:41:47."""
-    return "" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return "" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+    except (TypeError, ValueError, OverflowError, OSError):  # no time at all, as a program may have logged it
+        return str(seconds)
 
 
 def icon(state: str) -> str:

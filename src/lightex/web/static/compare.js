@@ -73,11 +73,11 @@ async function plots(ids, by, mode, panel) {
       document.querySelectorAll("tr[data-id]").forEach((row) => (row.hidden = !kept.has(row.dataset.id)));
     } });
   const across = () => {
-    const words = kinds[x.value] === "category" ? [...new Set(rows.map((row) => String(row.values[x.value])))].sort() : null;
-    const points = rows.map((row) => ({ ...row, x: words ? words.indexOf(String(row.values[x.value])) : row.values[x.value], y: row.values[by] }));
+    const words = kinds[x.value] === "category" ? [...new Set(rows.map((row) => row.values[x.value]).filter((value) => value !== null).map(String))].sort() : null;
+    const points = rows.filter((row) => row.values[x.value] !== null).map((row) => ({ ...row, x: words ? words.indexOf(String(row.values[x.value])) : row.values[x.value], y: row.values[by] }));
     scattered.replaceChildren();
     const at = scattered.appendChild(element("div"));
-    new Scatter(at, { ...shared, title: `${by} over ${x.value}`, x: { label: words ? `${x.value}: ${words.map((word, i) => `${i} ${word}`).join(", ")}` : x.value, log: kinds[x.value] === "log" }, y: { label: by }, points });
+    new Scatter(at, { ...shared, title: `${by} over ${x.value}`, x: { label: x.value, words, log: kinds[x.value] === "log" }, y: { label: by }, points });
   };
   x.onchange = across;
   across();

@@ -3,6 +3,7 @@ import { colorOf } from "./color.js";
 import { absolute, ago, element } from "./format.js";
 
 export const base = document.body.dataset.base;
+const $ = (id) => document.getElementById(id);
 
 /** A path of the server, below whatever prefix a proxy has put before it. */
 export const at = (path, query) => base + path + (query ? `?${new URLSearchParams(query)}` : "");
@@ -22,11 +23,35 @@ export async function ask(path, query, options) {
 
 export const send = (path, value) => ask(path, undefined, { method: "POST", body: JSON.stringify(value), headers: { "content-type": "application/json" } });
 
-/** Tells something for some seconds. @param {"good"|"bad"|""} tone */
+/** Tells something for some seconds, while the pointer is on it for longer; a click takes it away. @param {"good"|"bad"|""} tone */
 export function toast(text, tone = "") {
   const node = element("div", `toast ${tone}`, text, tone === "bad" ? { role: "alert" } : {});
-  document.getElementById("toasts").append(node);
-  setTimeout(() => node.remove(), tone === "bad" ? 8000 : 4000);
+  let timer;
+  const stay = () => clearTimeout(timer), go = () => (timer = setTimeout(() => node.remove(), tone === "bad" ? 10000 : 5000));
+  Object.assign(node, { onclick: () => node.remove(), onpointerenter: stay, onpointerleave: go });
+  $("toasts").append(node);
+  go();
+}
+
+/** Asks for a line of text, or (`shown`) shows one to be copied. @returns {Promise<string>} empty where nothing was given */
+export function askFor(title, value = "", shown = false) {
+  const dialog = $("asker"), input = $("asker-text");
+  [$("asker-title").textContent, input.value, input.readOnly, $("asker-no").hidden] = [title, value, shown, shown];
+  $("asker-ok").textContent = shown ? "Close" : "Keep";
+  dialog.returnValue = "";
+  dialog.showModal();
+  input.select();
+  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue && input.value.trim()), { once: true }));
+}
+
+/** Fetches the page anew and exchanges those of its parts marked `data-live` that have changed. */
+export async function renew() {
+  const next = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const now = next.getElementById(part.id);
+    if (now && now.textContent !== part.textContent) part.replaceWith(document.adoptNode(now));
+  }
+  paint();
 }
 
 /** Wraps what a click starts: what goes wrong is told. */
@@ -78,7 +103,7 @@ export function menu(button, items) {
  * @param {() => void} changed @param {() => void} [beat] each second while something runs: what it uses and prints has changed
  */
 export function watch(changed, beat = null) {
-  const note = document.getElementById("live"), stream = new EventSource(at("api/live"));
+  const note = $("live"), stream = new EventSource(at("api/live"));
   let last = null;
   stream.onmessage = ({ data }) => {
     note.textContent = "";
@@ -110,7 +135,8 @@ export function split(host, key) {
 /** Keys that act when nobody is writing. @param {Record<string, (event: KeyboardEvent) => void>} acts */
 export function keys(acts) {
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog, .chart, .log, .menu")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox]), textarea, select, dialog, .chart, .log, .menu")) return;
+    if (event.key === "Enter" && event.target.closest("a, button, summary")) return; // it has a meaning there
     if (acts[event.key]) {
       event.preventDefault();
       acts[event.key](event);
@@ -126,13 +152,19 @@ function theme() {
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.onclick = told(async () => {
-    await navigator.clipboard.writeText(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+    } catch { // there is none where the page came by plain http from another machine
+      await askFor("Copy this command", button.dataset.copy, true);
+      return;
+    }
     toast(`copied: ${button.dataset.copy}`, "good");
   });
 }
-document.getElementById("theme").onclick = theme;
-const help = () => document.getElementById("keys").showModal();
-document.getElementById("help").onclick = help;
+$("theme").onclick = theme;
+const help = () => $("keys").showModal();
+$("help").onclick = help;
+$("asker-no").onclick = () => $("asker").close();
 keys({ t: theme, "?": help });
 paint();
 setInterval(() => document.querySelectorAll("time[data-time]").forEach((node) => {

@@ -29,7 +29,7 @@ export class Panel {
   #bar() {
     const field = (label, node) => element("label", "field", [label, node]);
     const button = (word, name, title) => {
-      const node = element("button", "btn plain", word, { type: "button", title, "aria-pressed": String(this.state.get(name) === "1") });
+      const node = element("button", "btn", word, { type: "button", title, "aria-pressed": String(this.state.get(name) === "1") });
       node.onclick = () => {
         const on = node.getAttribute("aria-pressed") !== "true";
         node.setAttribute("aria-pressed", String(on));
@@ -43,15 +43,16 @@ export class Panel {
       this.state.set({ m: this.find.value });
       this.build();
     };
-    const axis = element("select", "input", [["step", "step"], ["time", "relative time"], ["wall", "wall clock"]].map(([value, word]) => element("option", "", word, { value })));
+    const axis = element("select", "input", [["step", "step"], ["time", "time"], ["wall", "clock"]].map(([value, word]) => element("option", "", word, { value })));
     axis.value = this.state.get("x") || "step";
     axis.onchange = () => this.#set({ x: axis.value === "step" ? "" : axis.value }, true);
-    const smooth = element("input", "", "", { type: "range", min: "0", max: "0.99", step: "0.01", "aria-label": "Smoothing" });
+    const smooth = element("input", "", "", { type: "range", min: "0", max: "0.99", step: "0.01", "aria-label": "Smoothing" }), amount = element("output");
     smooth.value = this.state.get("smooth") || "0";
-    smooth.oninput = () => this.#set({ smooth: smooth.value === "0" ? "" : smooth.value });
-    this.mean = button("mean", "mean", "Mean and band instead of each curve");
-    this.bar = element("div", "row tools", [this.find, field("x", axis), field("smooth", smooth), button("log x", "logx", "Logarithmic x"),
-      button("log y", "logy", "Logarithmic y"), button("clip", "clip", "Leave outliers out of view"), this.mean]);
+    const tell = () => (amount.textContent = Number(smooth.value).toFixed(2));
+    smooth.oninput = () => (tell(), this.#set({ smooth: smooth.value === "0" ? "" : smooth.value }));
+    tell();
+    this.bar = element("div", "row tools panel-bar", [this.find, field("x", axis), element("div", "field", ["smooth", smooth, amount]), element("div", "joined", [button("log x", "logx", "Logarithmic x"),
+      button("log y", "logy", "Logarithmic y"), button("clip", "clip", "Leave outliers out of view"), button("mean", "mean", "Mean and band instead of each curve")])]);
   }
 
   #set(values, again = false) {

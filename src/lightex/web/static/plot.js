@@ -169,7 +169,9 @@ export class Plot {
     ctx.textAlign = "left";
     if (y.label) ctx.fillText(middle(y.label, 48), 8, 14);
     ctx.textAlign = "center";
-    for (const { value, text } of ticks(this.X, Math.max(2, (right - left) / (x.kind === "wall" ? 96 : 72)), x.kind)) {
+    const below = x.words ? x.words.map((word, value) => ({ value, text: middle(word, 14) })) : ticks(this.X, Math.max(2, (right - left) / (x.kind === "wall" ? 96 : 72)), x.kind);
+    const every = x.words ? Math.ceil((below.length * 80) / (right - left)) : 1;
+    for (const { value, text } of below.filter((_, i) => i % every === 0)) {
       const at = this.X.px(value), half = ctx.measureText(text).width / 2;
       ctx.fillRect(Math.round(at), bottom, 1, 4);
       ctx.fillText(text, Math.min(at, this.width - half - 2), bottom + 16);

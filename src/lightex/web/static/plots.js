@@ -60,7 +60,7 @@ export class Parallel extends Told {
       const words = kind === "category" ? [...new Set(values.filter((v) => !Number.isNaN(v)).map(String))].sort() : null;
       const range = words ? [-0.5, words.length - 0.5] : padded(extent([values.map(Number)], log), log, 0);
       const scale = makeScale(range, this.height - 12, 36, log);
-      const y = (row) => scale.px(words ? words.indexOf(String(row.values[key])) : Number(row.values[key] ?? NaN));
+      const y = ({ values: { [key]: v = null } }) => scale.px(v === null ? NaN : words ? words.indexOf(String(v)) : Number(v));
       return { key, label, words, scale, x: 40 + gap * i, y };
     });
     this.by = this.lanes.find((lane) => lane.key === this.options.colorBy);
@@ -130,7 +130,7 @@ export class Parallel extends Told {
       }
       ctx.font = `600 12px ${font}`;
       ctx.textAlign = i === 0 ? "left" : i === last ? "right" : "center";
-      write(middle(label, 22), i === 0 ? 12 : i === last ? x + 28 : x, 20, i === this.options.axis && document.activeElement === this.host ? "--accent" : "--text");
+      write(middle(label, Math.max(5, Math.min(22, Math.floor((this.lanes[1]?.x - this.lanes[0].x) / 7.5)))), i === 0 ? 12 : i === last ? x + 28 : x, 20, i === this.options.axis && document.activeElement === this.host ? "--accent" : "--text");
       ctx.font = `11px ${font}`;
       ctx.textAlign = i === last ? "right" : "left";
       const marks = words ? words.map((text, value) => ({ value, text: middle(text, 16) })) : ticks(scale, 6);
@@ -217,12 +217,12 @@ export class Scatter extends Told {
 
   table() {
     const { points, x, y, colorBy = "value" } = this.options;
-    return [["run", x.label, y.label, colorBy], ...points.map((p) => [p.label, p.x, p.y, p.value])];
+    return [["run", x.label, y.label, colorBy], ...points.map((p) => [p.label, x.words?.[p.x] ?? p.x, p.y, p.value])];
   }
 
   tell(p) {
     const { x, y, colorBy = "value" } = this.options;
-    return [[x.label, number(p.x, 6)], [y.label, number(p.y, 6)], ...(p.value === undefined ? [] : [[colorBy, number(p.value, 6)]])];
+    return [[x.label, x.words?.[p.x] ?? number(p.x, 6)], [y.label, number(p.y, 6)], ...(p.value === undefined ? [] : [[colorBy, number(p.value, 6)]])];
   }
 
   * paint(ctx) {

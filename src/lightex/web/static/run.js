@@ -2,7 +2,7 @@
 import { Heatmap } from "./plots.js";
 import { element } from "./format.js";
 import { LogView } from "./log.js";
-import { ask, at, base, split, told, watch } from "./page.js";
+import { ask, at, base, renew, split, told, watch } from "./page.js";
 import { Panel, address } from "./panel.js";
 
 const { id, label, status, metrics } = document.getElementById("run").dataset;
@@ -34,7 +34,7 @@ function showLog(name) {
     },
   });
 }
-if ($("log")) showLog("output.log");
+if ($("log")) showLog($("log").dataset.name);
 if ($("log-name")) $("log-name").onchange = () => showLog($("log-name").value);
 
 // ---- media
@@ -92,6 +92,7 @@ if (!ended) {
     panel?.refresh();
     const { runs } = await ask("api/runs", { q: `run = "${id}"`, archived: "1" });
     const now = runs[0]?.status;
-    if (now !== status || (!panel && Object.keys(runs[0]?.metrics ?? {}).length && document.querySelector(".empty"))) location.reload();
+    if (now !== status || (panel && runs[0] && Object.keys(runs[0].metrics).length !== JSON.parse(metrics).length)) location.reload();
+    else await renew();
   }));
 }

@@ -1,7 +1,6 @@
 /** The first page: the table follows the address, the charts follow the table. */
 import { complete } from "./complete.js";
-import { element } from "./format.js";
-import { ask, at, keys, menu, paint, send, split, toast, told, watch } from "./page.js";
+import { at, keys, menu, paint, split, toast, told, watch } from "./page.js";
 import { Panel, address } from "./panel.js";
 
 const $ = (id) => document.getElementById(id);
@@ -139,8 +138,7 @@ async function expand(button) {
     while (row.nextElementSibling?.dataset.id) row.nextElementSibling.remove();
   } else {
     const q = address.get("q"), both = q && !/\b(order by|limit)\b/i.test(q) ? `(${q}) and ${row.dataset.filter}` : row.dataset.filter;
-    const heads = [...document.querySelectorAll("#table thead th button[data-sort]")].slice(5).map((one) => one.dataset.sort);
-    const table = await fetchTable(query({ group: null, q: both, col: heads, page: null }));
+    const table = await fetchTable(query({ group: null, q: both, col: shownColumns(), page: null }));
     row.after(...table.querySelectorAll("tbody tr"));
   }
   const metrics = JSON.parse($("table").dataset.metrics);
@@ -168,92 +166,17 @@ $("export").onclick = () => {
     [`${ids.length ? "Selected runs" : "This page"} with charts as one HTML file`, () => (location.href = at("export.html", ids.length ? ids : query()))],
   ]);
 };
-$("views").onclick = () => {
-  const kept = JSON.parse(localStorage.getItem("lx-views") ?? "{}"), keep = (all) => localStorage.setItem("lx-views", JSON.stringify(all));
-  menu($("views"), [
-    ...Object.entries(kept).map(([name, search]) => [name, () => {
-      history.pushState(null, "", location.pathname + search);
-      told(load)();
-    }]),
-    ["All runs", () => go(Object.fromEntries([...query().keys()].map((name) => [name, null])))],
-    ["Runs that were put away too", () => go({ archived: "1" })],
-    ["Keep this view…", () => {
-      const name = prompt("What is this view called?", address.get("q"));
-      if (name) keep({ ...kept, [name]: location.search });
-    }],
-    ...(Object.keys(kept).length ? [["Forget a view…", () => {
-      const name = prompt(`Which? ${Object.keys(kept).join(", ")}`);
-      if (name in kept) {
-        delete kept[name];
-        keep(kept);
-      }
-    }]] : []),
-  ]);
-};
+// What is seldom wanted is fetched when it is.
+$("views").onclick = told(async () => (await import("./views.js")).views($("views"), go, told(load)));
+$("columns").onclick = told(async () => (await import("./columns.js")).columns(shownColumns(), (chosen) => go({ col: chosen })));
 
 const shownColumns = () => [...document.querySelectorAll("#table thead th button[data-sort]")].slice(5).map((one) => one.dataset.sort);
 
-$("columns").onclick = told(async () => {
-  const shown = shownColumns(), known = (await ask("api/names")).map(({ text }) => text);
-  const all = [...shown, ...known.filter((name) => !shown.includes(name) && !["id", "experiment", "status", "created", "duration"].includes(name))];
-  $("chooser-list").replaceChildren(...all.map((name) => {
-    const box = element("input", "", "", { type: "checkbox", value: name });
-    box.checked = shown.includes(name);
-    const line = element("li", "", [element("label", "field", [box, name])], { draggable: "true" });
-    line.onkeydown = (event) => { // alt and arrows reorder, as dragging does
-      const other = { ArrowUp: line.previousElementSibling, ArrowDown: line.nextElementSibling }[event.altKey ? event.key : ""];
-      if (other) other[event.key === "ArrowUp" ? "before" : "after"](line), box.focus();
-    };
-    line.ondragstart = () => (dragged = line);
-    line.ondragover = (event) => (event.preventDefault(), dragged !== line && line[event.offsetY < line.offsetHeight / 2 ? "before" : "after"](dragged));
-    return line;
-  }));
-  $("chooser-find").value = "";
-  $("chooser").showModal();
+const note = told(async () => {
+  if (picked.size) await (await import("./notes.js")).note(picked, load);
+  else toast("select some runs first: x, or the boxes on the left");
 });
-let dragged = null;
-$("chooser-find").oninput = () => {
-  let wanted;
-  try {
-    wanted = new RegExp($("chooser-find").value, "i");
-  } catch {
-    return;
-  }
-  for (const line of $("chooser-list").children) line.hidden = !wanted.test(line.textContent);
-};
-$("chooser-ok").onclick = () => {
-  $("chooser").close();
-  go({ col: [...$("chooser-list").querySelectorAll("input:checked")].map((box) => box.value) });
-};
-$("chooser-reset").onclick = () => {
-  $("chooser").close();
-  go({ col: null });
-};
-
-function note() {
-  if (!picked.size) return toast("select some runs first: x, or the boxes on the left");
-  $("noter-title").textContent = `Note on ${picked.size === 1 ? [...picked.values()][0] : `${picked.size} runs`}`;
-  $("noter-note").value = "";
-  $("noter-tags").value = "";
-  $("noter-away").indeterminate = true;
-  $("noter").showModal();
-  return undefined;
-}
 $("note").onclick = note;
-$("noter").onclose = told(async () => {
-  const { returnValue } = $("noter");
-  $("noter").returnValue = "";
-  if (returnValue !== "ok") return;
-  const lines = $("noter-tags").value.split("\n").map((line) => line.trim()).filter(Boolean), wrong = lines.find((line) => !/^[^=]+=/.test(line));
-  if (wrong) throw new Error(`not a tag: ${wrong}. Write NAME=VALUE`);
-  const tags = Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf("=")).trim(), line.slice(line.indexOf("=") + 1).trim() || null]));
-  const value = { runs: [...picked.keys()], tags };
-  if ($("noter-note").value) value.note = $("noter-note").value;
-  if (!$("noter-away").indeterminate) value.archived = $("noter-away").checked;
-  const { changed } = await send("api/notes", value);
-  toast(`noted on ${changed.length} run${changed.length === 1 ? "" : "s"}`, "good");
-  await load();
-});
 
 addEventListener("popstate", told(load));
 keys({
@@ -273,7 +196,7 @@ watch(told(async () => {
       const next = fresh.get(row.dataset.id);
       if (!next) continue;
       row.dataset.status = next.dataset.status;
-      [...row.children].slice(3).forEach((cell, i) => cell.outerHTML !== next.children[i + 3].outerHTML && cell.replaceWith(next.children[i + 3].cloneNode(true)));
+      [...row.children].slice(3).forEach((cell, i) => !cell.isEqualNode(next.children[i + 3]) && cell.replaceWith(next.children[i + 3].cloneNode(true)));
     }
   }
   const before = new Set(now.map((row) => row.dataset.id)), added = [...fresh.keys()].filter((id) => !before.has(id)).length;

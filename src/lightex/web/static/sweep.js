@@ -1,11 +1,23 @@
 /** The page of a sweep: the best value over time, kept up to date. */
 import { LineChart } from "./chart.js";
-import { watch } from "./page.js";
+import { renew, told, watch } from "./page.js";
 
-const { progress, metric } = document.getElementById("sweep").dataset, host = document.getElementById("best");
-if (host) {
-  const points = JSON.parse(progress), color = getComputedStyle(document.body).getPropertyValue("--accent").trim();
-  new LineChart(host, { title: `best ${metric}`, xKind: "wall", series: [{ id: "best", label: `best ${metric}`, color, x: points.map((point) => point[0]), y: points.map((point) => point[1]) }] });
+const data = () => document.getElementById("sweep").dataset, host = document.getElementById("best");
+
+/** The best value holds until a better one comes. */
+const stairs = (points) => points.flatMap(([x, y], i) => (i ? [[x, points[i - 1][1]], [x, y]] : [[x, y]]));
+
+let chart = null;
+function draw() {
+  const points = stairs(JSON.parse(data().progress)), label = `best ${data().metric}`, color = getComputedStyle(document.body).getPropertyValue("--accent").trim();
+  chart ??= new LineChart(host, { title: label, xKind: "wall" });
+  chart.setData([{ id: "best", label, color, x: points.map((point) => point[0]), y: points.map((point) => point[1]) }]);
 }
+if (host) draw();
+
 let due = null;
-watch(() => (due ??= setTimeout(() => location.reload(), 2000)));
+watch(() => (due ??= setTimeout(told(async () => {
+  due = null;
+  if (await renew().then(() => !host && data().metric)) location.reload();
+  if (host) draw();
+}), 1000)));
