@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -25,7 +26,8 @@ class Client:
                 request.url = request.url.copy_with(raw_path=f"{raw}?{query}".encode() if query else raw.encode())
                 return await client.send(request)
 
-        return asyncio.run(ask())
+        with ThreadPoolExecutor(1) as thread:  # Playwright keeps a loop in this one
+            return thread.submit(asyncio.run, ask()).result()
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         """GET."""
