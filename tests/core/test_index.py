@@ -157,7 +157,9 @@ def test_an_index_that_breaks_while_it_is_open_says_what_to_do(root, index):
     with index.path.open("r+b") as file:
         file.seek(4096)
         file.write(os.urandom(index.path.stat().st_size - 4096))
-    with pytest.raises(StorageError, match=r"^the index .* was broken and is removed: .*\n  try again: it is made anew"):
+    with pytest.raises(
+        StorageError, match=r"^the index .* was broken and is removed: .*\n  try again: it is made anew"
+    ):
         index.select()
     with Index(root) as again:
         assert again.count() == 40
@@ -166,7 +168,9 @@ def test_an_index_that_breaks_while_it_is_open_says_what_to_do(root, index):
 def test_a_cache_folder_that_cannot_be_used_is_told_with_what_to_do(root, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LX_CACHE", str(tmp_path / "file"))
-    expected = rf"^no index can be kept in {tmp_path}/file/index: Not a directory\n  choose another folder with LX_CACHE$"
+    expected = (
+        rf"^no index can be kept in {tmp_path}/file/index: Not a directory\n  choose another folder with LX_CACHE$"
+    )
     with pytest.raises(StorageError, match=expected):
         Index(root)
 
@@ -298,7 +302,9 @@ def test_what_may_not_be_read_stops_nothing_and_is_read_when_it_may():
             os.chown(folder / "runs" / "lost+found", 0, 0)
         code = UNREADABLE.format(root=str(folder / "runs"), secret=str(secret.config_file))
         environment = {**os.environ, "LX_CACHE": str(folder / "cache"), "HOME": name}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], check=False, env=environment, capture_output=True, text=True
+        )
         assert done.stderr == ""
         reason = f"broken: cannot read {secret.config_file}: Permission denied"
         assert done.stdout.splitlines() == [
@@ -464,7 +470,9 @@ def test_what_is_taken_in_piece_by_piece_is_what_is_read_at_once(root, cache, se
     for id, value in rows:
         said = next(run for run in index.root.runs() if run.id == id)
         with closing(sqlite3.connect(index.path)) as connection:
-            (text,) = connection.execute("SELECT metrics FROM details JOIN runs USING (key) WHERE id=?", (said.id,)).fetchone()
+            (text,) = connection.execute(
+                "SELECT metrics FROM details JOIN runs USING (key) WHERE id=?", (said.id,)
+            ).fetchone()
         last = json.loads(text).get("m0", [None])[0]
         assert value == (last if last not in ("Infinity", "-Infinity") else float(last))
 
@@ -491,7 +499,7 @@ def many(tmp_path_factory):
 def test_a_plain_script_without_a_guard_may_ask_for_many_runs(many, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(root=str(many.path)))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True, cwd=tmp_path)
     assert (done.stdout, done.stderr) == (f"{MANY}\n", "")
 
 
@@ -515,8 +523,8 @@ def test_after_a_process_that_is_killed_while_it_reads_the_next_one_goes_on(many
     code = SCRIPT.format(root=str(many.path))
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
         wait_for(lambda: list((tmp_path / "cache").glob("index/*.sqlite-wal")))
-        files = (tmp_path / "cache" / "index").glob("*.sqlite-wal")
-        wait_for(lambda path=next(files): path.stat().st_size > 100_000)
+        (wal,) = (tmp_path / "cache" / "index").glob("*.sqlite-wal")
+        wait_for(lambda: wal.stat().st_size > 100_000)
         process.kill()
         assert process.stderr.read() == b""  # nor do those that read for it say anything
     told = []
@@ -542,7 +550,7 @@ try:
 except StorageError as error:
     print(error.message, "|", *error.details)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     assert done.stdout.startswith("a process that reads runs ")
     assert done.stdout.endswith("| try again\n")
@@ -558,7 +566,7 @@ main(["--root", {str(many.path)!r}, "ls", "--all"])
     )
     wait_for(lambda: list((tmp_path / "cache").glob("index/*.sqlite-wal")))
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate()
+    _, err = process.communicate()
     assert err.strip() == b""
     assert process.returncode in (0, 130)
 

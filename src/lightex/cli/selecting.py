@@ -59,9 +59,7 @@ def select(
     if where is None and not everything:
         return Runs(read_all(root, chosen.values() or root.latest()))
     with opened(root) as index:
-        return select(
-            index, where or "", within=list(chosen) or None, states=states, archived=archived or bool(chosen)
-        )
+        return select(index, where or "", within=list(chosen) or None, states=states, archived=archived or bool(chosen))
 
 
 @contextmanager

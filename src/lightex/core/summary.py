@@ -15,7 +15,6 @@ from lightex.core.logged import Logged, read_logged
 from lightex.core.root import Root
 from lightex.core.rundir import ENDED, LOST, QUEUED, RunDir, short
 
-
 ODD = (OSError, TypeError, ValueError, AttributeError, LookupError, RecursionError)
 """What reading a run may raise whose files a person or another program wrote, beside `StorageError`."""
 
