@@ -69,7 +69,18 @@ def test_runs_that_were_put_away_are_left_out_unless_one_asks_for_them(six, lx):
 def test_tables_are_written_in_the_format_that_the_name_ends_in(six, lx, project):
     expected = lx("ls", "--csv", "-w", "order by loss").out
     rows = list(csv.DictReader(io.StringIO(expected)))
-    assert list(rows[0]) == ["id", "experiment", "status", "created", "duration", "loss", "hp.lr", "hp.seed", "hp.epochs", "acc"]
+    assert list(rows[0]) == [
+        "id",
+        "experiment",
+        "status",
+        "created",
+        "duration",
+        "loss",
+        "hp.lr",
+        "hp.seed",
+        "hp.epochs",
+        "acc",
+    ]
     assert rows[-1]["loss"] == ""
     for name in ("x.csv", "x.json", "x.jsonl", "X.PARQUET"):
         done = lx("ls", "-w", "order by loss", "-o", name)
@@ -98,7 +109,7 @@ def test_a_broken_run_is_shown_and_hides_no_other(six, lx):
 def test_a_filter_that_is_no_utf8_is_an_error(six):
     from tests.helpers import LX
 
-    done = subprocess.run([*LX, "ls", "-w", b"note = \xff"], capture_output=True)
+    done = subprocess.run([*LX, "ls", "-w", b"note = \xff"], check=False, capture_output=True)
     assert done.returncode == 2
     assert done.stderr == b"error: this is not UTF-8\n  note = ?\n         ^\n"
 
@@ -164,7 +175,10 @@ def test_plot_draws_in_the_terminal_and_to_files(six, lx, project):
         (["los", "3f9a-005"], "error: no metric 'los' in these runs.\n  there are: none\n"),
         (["lss"], "error: no metric 'lss' in these runs. Did you mean 'loss'?\n  there are: loss, acc\n"),
         (["s"], "error: no metric 's' in these runs.\n  there are: none\n"),
-        (["loss", "-o", "x.gif"], "error: cannot tell the format of x.gif\n  end its name in .png, .svg, .pdf or .html\n"),
+        (
+            ["loss", "-o", "x.gif"],
+            "error: cannot tell the format of x.gif\n  end its name in .png, .svg, .pdf or .html\n",
+        ),
         (["loss", "-o", "no/x.png"], "error: cannot write no/x.png: No such file or directory\n"),
         (["loss", "-w", "loss >"], "error: expected a value, the filter ends\n  loss >\n        ^\n"),
         (["loss", "3f9z"], "error: no run '3f9z'. The latest is '3f9a-005'.\n  lx ls shows what there is\n"),

@@ -34,8 +34,8 @@ def test_going_on_from_a_dump_is_as_if_nothing_had_come_between(before, after):
     for record in after:
         half.add(record)
     whole = logged([*before, *after])
-    for given in (half, whole):
-        given.params = jsonable(given.params)
+    for each in (half, whole):
+        each.params = jsonable(each.params)
     assert repr(half) == repr(whole).replace("_stale=set()", f"_stale={half._stale!r}")
     assert half._stale == whole._stale
 

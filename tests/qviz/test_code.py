@@ -261,10 +261,17 @@ def test_an_archive_that_is_broken_is_an_error_that_names_it(tmp_path, how):
     run = make_run(tmp_path / "runs", "s-0")
     run.append_event({"time": 2000.0, "state": "SUBMITTED", "code": "abc"})
     path = run.path / "code.abc.tar.gz"
-    archive(path, [("code.json", b"{" if how == "garbage json" else b"{}"), ("files/a", os.urandom(100_000).hex().encode())])
+    archive(
+        path, [("code.json", b"{" if how == "garbage json" else b"{}"), ("files/a", os.urandom(100_000).hex().encode())]
+    )
     data = path.read_bytes()
     half = len(data) // 2
-    broken = {"empty": b"", "text": b"text", "cut": data[:half], "garbled": data[:half] + b"\xff" * 100 + data[half + 100:]}
+    broken = {
+        "empty": b"",
+        "text": b"text",
+        "cut": data[:half],
+        "garbled": data[:half] + b"\xff" * 100 + data[half + 100 :],
+    }
     path.write_bytes(broken.get(how, data))
     with pytest.raises(OSError, match=r"code\.abc\.tar\.gz"):
         read_code(run)

@@ -62,7 +62,9 @@ def test_a_drawing_fits_the_terminal_and_names_its_curves(runs, monkeypatch):
     assert "\x1b" in to_text(curves(runs, "loss"), "loss", "step", False, 80, 10, True)
 
 
-@pytest.mark.parametrize("points", [[(0, 1.0)], [(0, 5.0), (1, 5.0)], [(0, 0.0)], [(0, 1e300), (1, -1e300)], [(3, 1e-300)]])
+@pytest.mark.parametrize(
+    "points", [[(0, 1.0)], [(0, 5.0), (1, 5.0)], [(0, 0.0)], [(0, 1e300), (1, -1e300)], [(3, 1e-300)]]
+)
 def test_a_single_point_and_a_constant_can_be_drawn(tmp_path, points):
     make_run(tmp_path / "r", "t-0", {}, *({"metrics": {"a": value}, "step": step} for step, value in points))
     found = curves(read_all(Root(tmp_path / "r"), Root(tmp_path / "r").runs()), "a")

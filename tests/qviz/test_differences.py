@@ -9,7 +9,10 @@ def test_settings_environments_and_code_that_differ_are_told(tmp_path):
     runs = [make_run(tmp_path, f"s-{n}", {"lr": n}, config={"name": f"n{n}", "resources": {"cpus": n, "gpus": 0},
                                                            "command": ["x"], "env": {}}) for n in range(3)]  # fmt: skip
     for place, run in enumerate(runs):
-        run.environment = {"python": "3.12.1", "packages": {"torch": f"2.{place}", "numpy": "2.0"} | ({"x": "1"} if place else {})}
+        run.environment = {
+            "python": "3.12.1",
+            "packages": {"torch": f"2.{place}", "numpy": "2.0"} | ({"x": "1"} if place else {}),
+        }
     runs[0].append_event({"time": 1.0, "code": "aaa"})
     (runs[0].path / "code.aaa.tar.gz").write_bytes(b"")
     found = differences(runs)

@@ -43,7 +43,12 @@ def test_where_no_two_belong_together_there_are_no_groups():
 
 
 def test_groups_are_of_one_experiment_and_tell_missing_from_equal():
-    runs = [seeded("a", 1, 1, 0.1), seeded("b", 1, 2, 0.1, extra=None), seeded("c", 1, 3, 0.1), seeded("d", True, 4, 0.1)]
+    runs = [
+        seeded("a", 1, 1, 0.1),
+        seeded("b", 1, 2, 0.1, extra=None),
+        seeded("c", 1, 3, 0.1),
+        seeded("d", True, 4, 0.1),
+    ]
     runs[2].experiment = "other"
     assert [len(each.runs) for each in group(runs)] == [1, 1, 1, 1]
 
@@ -59,13 +64,17 @@ def test_importance_ranks_the_parameter_that_matters_first():
     chosen = random.Random(0)
     runs = []
     for number in range(40):
-        lr, width, kind = chosen.choice([0.001, 0.01, 0.1, 1.0]), chosen.randrange(64), chosen.choice(["a", None, [1], True])
+        lr, width, kind = (
+            chosen.choice([0.001, 0.01, 0.1, 1.0]),
+            chosen.randrange(64),
+            chosen.choice(["a", None, [1], True]),
+        )
         acc = math.log10(lr) + 0.01 * width
         runs.append(run(str(number), {"acc": acc}, lr=lr, width=width, kind=kind, same=1))
     runs.append(run("nan", {"acc": float("nan")}, lr=5.0, width=1, kind="a", same=1))
     runs.append(run("none", {}, lr=5.0, width=1, kind="a", same=1))
     found = importance(runs, "acc", ["kind", "width", "lr", "same"])
-    assert list(found)[0] == "lr"
+    assert next(iter(found)) == "lr"
     assert found["lr"] > 0.7
     assert "same" not in found
     assert sum(found.values()) == pytest.approx(1.0)

@@ -35,8 +35,16 @@ def test_the_root_is_that_of_the_environment_unless_it_is_given(root, monkeypatc
 
 
 def test_a_filter_that_is_not_understood_is_an_error_of_lightex(root):
-    for given, nearest in (("val.ac", "val.acc"), ("hp.lrr", "hp.lr"), ("lrr", "lr"), ("stats", "status"), ("teem", "team")):
-        with pytest.raises(ConfigError, match=rf"^no run has '{given}'\. Did you mean '{nearest}'\?\n  {given} > 1\n  \^\n"):
+    for given, nearest in (
+        ("val.ac", "val.acc"),
+        ("hp.lrr", "hp.lr"),
+        ("lrr", "lr"),
+        ("stats", "status"),
+        ("teem", "team"),
+    ):
+        with pytest.raises(
+            ConfigError, match=rf"^no run has '{given}'\. Did you mean '{nearest}'\?\n  {given} > 1\n  \^\n"
+        ):
             runs(f"{given} > 1", root)
 
 

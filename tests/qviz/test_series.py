@@ -133,7 +133,7 @@ def test_a_run_that_is_gone_is_an_error(tmp_path):
 
 
 values = st.sampled_from([0.0, 1.5, -3.0, "NaN", "Infinity", "-Infinity", 7, "high"])
-stepped = st.builds(lambda value, step: point(value, step), values, st.integers(0, 8))
+stepped = st.builds(point, values, st.integers(0, 8))
 unstepped = st.builds(point, values)
 attempts = st.just({"attempt": 2})
 

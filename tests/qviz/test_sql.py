@@ -39,7 +39,7 @@ def three(ask):
 
 
 def test_the_four_tables_say_what_runs_are(three):
-    assert three('select "hp.lr", loss from runs where status = \'SUCCEEDED\'') == [[0.0, 0.0]]
+    assert three("select \"hp.lr\", loss from runs where status = 'SUCCEEDED'") == [[0.0, 0.0]]
     assert three("select count(*), sum(value) from metrics where name = 'loss'") == [[6, 30.0]]
     assert three("select run, step, time, value from metrics where name = 'loss' and step = 0 limit 1") == [
         ["260101-000000-s-0", 0.0, 1.0, 9.0]
@@ -65,7 +65,7 @@ def test_the_four_tables_say_what_runs_are(three):
 def test_columns_in_which_nothing_is_yet_have_their_kind_all_the_same(ask, table, condition, count):
     for place in range(count):
         make_run(ask.root, f"s-{place}", state=None, created=None)
-    assert ask(f"select * from {table} where {condition}") == []  # noqa: S608
+    assert ask(f"select * from {table} where {condition}") == []
 
 
 def test_names_that_differ_in_case_only_or_are_those_of_fields_are_all_there(ask):
@@ -153,7 +153,7 @@ def test_answers_of_all_kinds_can_be_written(three, tmp_path):
     assert (found.column("decimal"), found.column("day")) == ([0.1], [date(2026, 1, 2)])
     assert found.column("moment")[0].timestamp() == 0
     assert math.isnan(found.column("odd")[0])
-    header, row = found.to_csv().splitlines()
+    _, row = found.to_csv().splitlines()
     assert row.startswith("0.1,1970-01-01T00:00:00+00:00,2026-01-02,1.2676506002282294e+30,10800.0,")
     assert '"list": [\n' in found.to_json()
     assert found.to_jsonl().count("\n") == 1

@@ -85,13 +85,10 @@ def _importance(result: Comparison) -> dict[str, float]:
 
 def _print_runs(result: Comparison, shown: Sequence[Summary]) -> None:
     metrics = result.metrics[:_METRICS_SHOWN]
-    best = {name: best_of(result, name) for name in metrics}
+    best = {name: value for name in metrics if (value := best_of(result, name)) is not None}
     rows = [
         [run.short_id, run.status, *(_cell(run.params, name) for name in result.params)]
-        + [
-            _cell(run.metrics, name) + " *" * (best[name] is not None and run.metrics.get(name) == best[name])
-            for name in metrics
-        ]
+        + [_cell(run.metrics, name) + " *" * (name in best and run.metrics.get(name) == best[name]) for name in metrics]
         + [format_duration(run.duration) if run.duration is not None else "-"]
         for run in shown
     ]

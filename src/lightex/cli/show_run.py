@@ -27,7 +27,10 @@ def show_run(run: RunDir, as_json: bool) -> None:
     logged = read_logged(run)
     lags = [progress(run, name) for name in chosen(run)]
     if as_json:
-        metrics = {name: vars(metric) for name, metric in logged.metrics.items()}
+        metrics = {
+            name: {part: getattr(metric, part) for part in ("last", "step", "min", "max")}
+            for name, metric in logged.metrics.items()
+        }
         more = {"metrics": metrics, "artifacts": logged.artifacts, "loggers": [vars(lag) for lag in lags]}
         print_json({**summary.as_json(), **more, "config": run.config, "command": run.identity.get("command")})
         return

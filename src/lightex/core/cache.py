@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 
@@ -41,7 +42,9 @@ def _kind(folder: Path) -> str:
         lines = Path("/proc/self/mounts").read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return ""
-    mounts = (line.split(" ")[1:3] for line in lines)
+    # Spaces in names are written as \040; of two mounts at one place the later one is seen.
+    mounts = [(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), where), kind)
+              for where, kind in (line.split(" ")[1:3] for line in reversed(lines))]  # fmt: skip
     real = os.path.realpath(folder)
     found = [(where, kind) for where, kind in mounts if real == where or real.startswith(where.rstrip("/") + "/")]
     return max(found, key=lambda mount: len(mount[0]), default=("", ""))[1]

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-_INSTALLED = re.compile(r"(.+?)-(.+?)\.(?:dist|egg)-info")
+_INSTALLED = re.compile(r"(.+?)-(.+?)(?:-py[\d.]+(?:-.+)?)?\.(?:dist|egg)-info")
 
 
 def environment() -> dict[str, Any]:

@@ -52,11 +52,8 @@ def query(index: Index, statement: str) -> Table:
     except ModuleNotFoundError:
         raise LightexError("SQL needs DuckDB", "pip install 'lightex[sql]'") from None
 
-    shut: dict[str, Any] = {
-        "autoinstall_known_extensions": False,
-        "python_enable_replacements": False,
-    }  # no variables of ours
-    connection = duckdb.connect(":memory:", config=shut)
+    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+    connection.execute("SET python_enable_replacements = false")  # names of tables are no variables of ours
     try:
         statements = connection.extract_statements(statement)
         if len(statements) != 1 or statements[0].type not in (
