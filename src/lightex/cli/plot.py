@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -59,7 +59,9 @@ def command(
     if suffix == ".html":
         from lightex.web.export import chart_page
 
-        _write_page(Path(str(output)), chart_page(runs, [name], axis, log, smooth), len(runs), name)
+        page = chart_page(runs, [name], axis, log, smooth)
+        what = f"{name} of {len(runs)} run{'s' * (len(runs) != 1)}"
+        _write(Path(str(output)), lambda path: path.write_text(page, encoding="utf-8"), what)
         return
     found = [curve for curve in curves(runs, name, axis, smooth) if curve.x]
     if as_json:
@@ -67,7 +69,8 @@ def command(
     elif not found:
         raise LightexError(f"'{name}' has no finite value in these runs")
     elif output:
-        _write(Path(output), found, name, axis, log)
+        curves_of = f"{len(found)} curve{'s' * (len(found) != 1)} of {name}"
+        _write(Path(output), lambda path: to_file(path, found, name, axis, log), curves_of)
     else:
         _draw(found, name, axis, log)
 
@@ -94,21 +97,14 @@ def _draw(found: Sequence[Curve], metric: str, axis: str, log: bool) -> None:
         click.echo(f"{left_out} points are not finite")
 
 
-def _write(path: Path, found: Sequence[Curve], metric: str, axis: str, log: bool) -> None:
+def _write(path: Path, draw: Callable[[Path], object], what: str) -> None:
+    """Have a file written under another name first, so that an old one is lost only for a whole new one."""
     staged = path.with_name(f".part.{path.name}")
     try:
-        to_file(staged, found, metric, axis, log)
+        draw(staged)
         staged.replace(path)
     except OSError as error:
         raise LightexError(f"cannot write {path}: {error.strerror}") from error
     finally:
         staged.unlink(missing_ok=True)
-    click.echo(f"{len(found)} curve{'s' * (len(found) != 1)} of {metric} in {path}", err=True)
-
-
-def _write_page(path: Path, page: str, count: int, metric: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise LightexError(f"cannot write {path}: {error.strerror}") from error
-    click.echo(f"{metric} of {count} run{'s' * (count != 1)} in {path}", err=True)
+    click.echo(f"{what} in {path}", err=True)
