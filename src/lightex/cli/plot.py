@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from lightex.cli.output import colourful, print_json, terminal_width
 from lightex.cli.selecting import metrics_of, select, where_option
+from lightex.cli.writing import write_file
 from lightex.core.errors import LightexError, NotFoundError, did_you_mean
 from lightex.core.root import Root
 from lightex.core.summary import Summary
@@ -61,7 +62,7 @@ def command(
 
         page = chart_page(runs, [name], axis, log, smooth)
         what = f"{name} of {len(runs)} run{'s' * (len(runs) != 1)}"
-        _write(Path(str(output)), lambda path: path.write_text(page, encoding="utf-8"), what)
+        write_file(Path(str(output)), lambda path: path.write_text(page, encoding="utf-8"), what)
         return
     found = [curve for curve in curves(runs, name, axis, smooth) if curve.x]
     if as_json:
@@ -70,7 +71,7 @@ def command(
         raise LightexError(f"'{name}' has no finite value in these runs")
     elif output:
         curves_of = f"{len(found)} curve{'s' * (len(found) != 1)} of {name}"
-        _write(Path(output), lambda path: to_file(path, found, name, axis, log), curves_of)
+        write_file(Path(output), lambda path: to_file(path, found, name, axis, log), curves_of)
     else:
         _draw(found, name, axis, log)
 
@@ -95,16 +96,3 @@ def _draw(found: Sequence[Curve], metric: str, axis: str, log: bool) -> None:
         click.echo(f"{len(found) - MOST} more runs are not drawn: name some, or --where; -o FILE draws them all")
     if left_out := sum(curve.left_out for curve in found):
         click.echo(f"{left_out} points are not finite")
-
-
-def _write(path: Path, draw: Callable[[Path], object], what: str) -> None:
-    """Have a file written under another name first, so that an old one is lost only for a whole new one."""
-    staged = path.with_name(f".part.{path.name}")
-    try:
-        draw(staged)
-        staged.replace(path)
-    except OSError as error:
-        raise LightexError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        staged.unlink(missing_ok=True)
-    click.echo(f"{what} in {path}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,19 +35,37 @@ def write_table(table: Table, path: str) -> None:
         LightexError: it cannot be written, or a package is missing.
     """
     file = Path(path)
-    staged = file.with_name(f".{file.name}.part")
     texts = {".csv": table.to_csv, ".json": table.to_json, ".jsonl": table.to_jsonl}
-    try:
+
+    def draw(staged: Path) -> None:
         if file.suffix.lower() == ".parquet":
             table.to_parquet(staged)
         else:
             staged.write_text(texts[file.suffix.lower()](), encoding="utf-8", newline="")
-        staged.replace(file)
+
+    write_file(file, draw, f"{len(table)} row{'s' * (len(table) != 1)}")
+
+
+def write_file(path: Path, draw: Callable[[Path], object], what: str) -> None:
+    """Have a file written under another name first, so that an old one is lost only for a whole new one; and say so.
+
+    Args:
+        path: where.
+        draw: writes it.
+        what: it holds, in words.
+
+    Raises:
+        LightexError: it cannot be written.
+    """
+    staged = path.with_name(f".part.{path.name}")  # its ending stays: programs go by it
+    try:
+        draw(staged)
+        staged.replace(path)
     except OSError as error:
         raise LightexError(f"cannot write {path}: {error.strerror}") from error
     finally:
         staged.unlink(missing_ok=True)
-    click.echo(f"{len(table)} row{'s' * (len(table) != 1)} in {path}", err=True)
+    click.echo(f"{what} in {path}", err=True)
 
 
 def print_rows(table: Table) -> None:
