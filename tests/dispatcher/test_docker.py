@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from lightex.core.errors import ConfigError
-from lightex.core.rundir import ENDED, FAILED, LOST, SUCCEEDED
+from lightex.core.rundir import ENDED, FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED
 from lightex.core.taxonomy import Container, Experiment, Resources, Storage
+from lightex.dispatcher.engine import JobState
 from lightex.dispatcher.engines.containers import call
 from lightex.dispatcher.engines.containers.daemon import connect
 from lightex.dispatcher.engines.docker import DockerEngine
@@ -60,6 +61,20 @@ class TestDockerEngine(EngineContract):
         end = self.certificate(engine, job(["python3", "-c", spin], resources=Resources(cpus=1, memory="300MiB")))
         assert 100 << 20 < end["peak_memory"] < 300 << 20
         assert 0.5 < end["cpu_seconds"] < 3.5
+
+    def test_what_it_uses_is_told_while_it_runs(self, engine, job):
+        spin = "import time; kept = bytearray(100 << 20)\nwhile True: pass"
+        one = job(["sh", "-c", 'python3 -c "$0" & wait', spin], container=Container(BASE, network="bridge"))
+        handle, _ = engine.submit(one, [])
+        try:
+            wait_for(lambda: engine.poll([handle], 0.1).get(handle, JobState(SUBMITTED)).state == RUNNING)
+            used = wait_for(lambda: (u := engine.usage([handle]).get(handle)) and u.memory > 100 << 20 and u)
+            wait_for(lambda: engine.usage([handle])[handle].cpu_seconds > used.cpu_seconds)
+            assert used.received is not None  # a network of its own
+        finally:
+            engine.cancel(handle, force=True)
+            self.ends(engine, handle)
+        assert engine.usage([handle]) == {}
 
     def test_what_it_writes_is_the_callers_and_home_can_be_written(self, engine, job, monkeypatch):
         monkeypatch.setattr(os, "getuid", lambda: 1234)
