@@ -173,7 +173,9 @@ def _rule(given: Mapping[str, Any], place: str, name: str, check: Check | None) 
     where = f"{name}: {place}"
     when = given.get("when")
     if not isinstance(when, str) or when not in KINDS:
-        what = f"there is no rule for {when!r}.{did_you_mean(str(when), KINDS)}" if "when" in given else "when is missing"
+        what = (
+            f"there is no rule for {when!r}.{did_you_mean(str(when), KINDS)}" if "when" in given else "when is missing"
+        )
         raise ConfigError(f"{where}: {what}", f"valid: {', '.join(KINDS)}")
     _refuse_unknown(given, ("when", *KINDS[when][1], "to"), where)
     values: dict[str, Any] = {}

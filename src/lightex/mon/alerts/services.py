@@ -18,7 +18,7 @@ Send = Callable[[Message], str | None]
 
 _DESKTOP = "desktop"
 _PATIENCE = 10.0  # seconds for a program that shows something on the desktop
-_SHOW = 'on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run'
+_SHOW = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
 _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 
 

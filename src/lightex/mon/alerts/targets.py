@@ -34,23 +34,27 @@ class Target:
     @property
     def shown(self) -> str:
         """The name, with the host where that is not a secret."""
-        scheme = self.url.partition("://")[0].lower()
-        host = _host(self.url) if scheme in _HOSTS else ""
-        return f"{self.name} ({host})" if host else self.name
+        return f"{self.name} ({self._host})" if self._host else self.name
 
     def scrub(self, text: str) -> str:
         """A text without any part of the address that may be secret."""
         parts = re.split(r"[/:@?&=,;+# ]+", self.url.partition("://")[2])
-        shown = {*self.shown.replace("(", "").replace(")", "").split(), *_host(self.shown_url).split(":")}
+        shown = {*self.name.split(), *self._host.split(":")}
         secrets = {each for part in parts for each in (part, unquote(part)) if len(each) >= _SECRET} - shown
         for secret in sorted({self.url, *secrets}, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 
     @property
-    def shown_url(self) -> str:
-        """The address where its host is no secret, else nothing."""
-        return self.url if self.url.partition("://")[0].lower() in _HOSTS else ""
+    def _host(self) -> str:
+        """The host and its port where they are no secret, else nothing."""
+        if self.url.partition("://")[0].lower() not in _HOSTS:
+            return ""
+        try:
+            parts = urlsplit(self.url)
+            return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
+        except ValueError:
+            return ""
 
 
 def targets(alerts: Alerts, environment: Mapping[str, str]) -> dict[str, Target]:
@@ -90,11 +94,3 @@ def _expanded(written: str, environment: Mapping[str, str], where: str) -> str:
         return environment[name]
 
     return _VARIABLE.sub(value, written.strip())
-
-
-def _host(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
-    except ValueError:
-        return ""

@@ -178,7 +178,9 @@ class Told:
                 by_time.setdefault(at, []).append(key)
         records: list[dict[str, Any]] = [{"time": at, "begin": rule, "keys": []} for rule, at in self._begun.items()]
         records += [{"time": at, "notice": _known(keys)} for at, keys in by_time.items()]
-        records += [{"time": time.time(), "notice": vars(one) | {"to": sorted(to)}} for one, to in self._pending.values()]
+        records += [
+            {"time": time.time(), "notice": vars(one) | {"to": sorted(to)}} for one, to in self._pending.values()
+        ]
         staged = self.path.with_name(".told.part")
         staged.write_bytes(b"".join(map(journal.encode, records)))
         staged.replace(self.path)
