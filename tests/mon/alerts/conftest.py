@@ -5,8 +5,8 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,8 +30,7 @@ NOW = 1_800_000_000.0
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(courier, "_GATHER", 0.05)  # of in-process watchers: the defaults are read when one is made
-    monkeypatch.setattr(courier.Courier.__init__, "__defaults__", (0.05, (0.05, 0.2)))
+    monkeypatch.setattr(courier.Courier.__init__, "__defaults__", (0.05, (0.05, 0.2)))  # seconds; they are patient
 
 
 @pytest.fixture
@@ -120,7 +119,7 @@ def watch(root: Root, tmp_path: Path) -> Iterator[Callable[..., Watching]]:
 
 
 class Inbox:
-    """An HTTP endpoint for Apprise's json://; it answers with `status`, after `delay` seconds."""
+    """An HTTP endpoint for Apprise's json://; it answers with `status`, and keeps what it got with 200."""
 
     def __init__(self) -> None:
         self.got: list[dict[str, Any]] = []
@@ -182,12 +181,10 @@ def mails() -> Iterator[Any]:
             return "250 OK"
 
     keep = Keep()
-    controller = controller_module.Controller(keep, hostname="127.0.0.1", port=0)
+    with socket.socket() as free:  # the controller knocks at the port that it was told
+        free.bind(("127.0.0.1", 0))
+        keep.port = free.getsockname()[1]
+    controller = controller_module.Controller(keep, hostname="127.0.0.1", port=keep.port)
     controller.start()
-    keep.port = controller.server.sockets[0].getsockname()[1]
     yield keep
     controller.stop()
-
-
-def now() -> float:
-    return time.time()

@@ -24,7 +24,9 @@ def wrong(text, **more):
 
 
 def test_rules_are_read_with_their_defaults():
-    alerts = parse(TO + '[[rule]]\nwhen = "failed"\n[[rule]]\nwhen = "stalled"\nminutes = 5\nact = "stop"\nto = ["json://a"]')
+    alerts = parse(
+        TO + '[[rule]]\nwhen = "failed"\n[[rule]]\nwhen = "stalled"\nminutes = 5\nact = "stop"\nto = ["json://a"]'
+    )
     failed, stalled = alerts.rules
     assert (failed.when, failed.act, failed.to, failed.place) == ("failed", "", (), "rule 1 (failed), line 2")
     assert (stalled.minutes, stalled.act, stalled.to) == (5.0, "stop", ("json://a",))
@@ -125,7 +127,9 @@ def who(text, **environment):
 
 
 def test_variables_are_put_in_and_targets_are_named_without_secrets():
-    found = who('to = ["${HOOK}", "json://u:pw@h.example:8/x?token=abcd", "slack://aaaa/bbbb/cccc"]', HOOK="slack://TOK/EN/X")
+    found = who(
+        'to = ["${HOOK}", "json://u:pw@h.example:8/x?token=abcd", "slack://aaaa/bbbb/cccc"]', HOOK="slack://TOK/EN/X"
+    )
     assert [each.shown for each in found.values()] == ["slack 1", "json 1 (h.example:8)", "slack 2"]
     assert found["${HOOK}"].url == "slack://TOK/EN/X"
     assert "TOK" not in repr(found)

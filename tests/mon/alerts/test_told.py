@@ -169,12 +169,16 @@ def test_a_kill_between_sending_and_noting_doubles_what_was_being_sent_and_loses
     one.look(time.time() - 3600)
     one.watcher.close()
     make("a", "FAILED", at=time.time() - 60)
-    done = subprocess.run([sys.executable, "-c", SENDER, root.path, "kill"], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SENDER, root.path, "kill"], check=False, capture_output=True, text=True
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert inbox.titles == ["FAILED  a  digits"]
     make("b", "FAILED", at=time.time() - 5)
     for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", SENDER, root.path, ""], check=False, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", SENDER, root.path, ""], check=False, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         assert inbox.titles[1:] == ["2 alerts: 2 FAILED"]
     assert inbox.got[1]["message"].count("FAILED") == 2

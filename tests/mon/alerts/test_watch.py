@@ -310,7 +310,14 @@ def sweep(root):
 def test_a_sweep_is_told_when_all_of_it_has_ended(make, watch, sweep):
     config = {"metric": "acc", "mode": "max"}
     one = watch(rule("sweep-finished"))
-    make(f"{sweep.id}-000", "SUCCEEDED", sweep=sweep.id, hp={"lr": 0.1}, config=config, records=({"metrics": {"acc": 0.7}},))
+    make(
+        f"{sweep.id}-000",
+        "SUCCEEDED",
+        sweep=sweep.id,
+        hp={"lr": 0.1},
+        config=config,
+        records=({"metrics": {"acc": 0.7}},),
+    )
     last = make(f"{sweep.id}-001", sweep=sweep.id, config=config, records=({"metrics": {"acc": 0.9}},))
     assert one.look(NOW + 5) == []
     end(last, "FAILED", NOW + 10)

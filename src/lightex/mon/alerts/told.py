@@ -184,6 +184,7 @@ class Told:
         staged = self.path.with_name(".told.part")
         staged.write_bytes(b"".join(map(journal.encode, records)))
         staged.replace(self.path)
+        self.read()
 
 
 def _known(keys: list[str]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Watcher:
         self._couriers: dict[str, Courier] = {}
         self._told = Told(root, say)
         self._tails = Tails({rule.below for rule in alerts.rules if rule.when == "gpu-idle"})
-        self._version, self._file, self._whole = -1, 0, 0.0
+        self._version, self._generation, self._whole = -1, 0, 0.0
         self._ends: dict[str, tuple[float, str]] = {}  # runs that have ended: since when that is known, directory
         self._over: set[tuple[str, int, str]] = set()  # ends that were looked at
         self._sweeps: set[str] = set()
@@ -202,15 +202,15 @@ class Watcher:
 
     def _ended(self, index: Index, now: float, ripe: bool) -> list[Summary]:
         """Runs of which it was seen since the last look that they have ended, for good, or (`ripe`) perhaps."""
-        version, file = index.version, os.stat(index.path).st_ino  # noqa: PTH116  a file of its own is a new index
-        if version < self._version or self._version < 0 or file != self._file or now - self._whole > _WHOLE:
+        version, anew = index.version, index.generation != self._generation
+        if anew or version < self._version or self._version < 0 or now - self._whole > _WHOLE:
             states = ", ".join("?" * len(ENDED))
             new = index.select(f"status IN ({states}) AND coalesce(ended, ?) > ?", (*ENDED, now, now - _LATELY))
             self._over &= {_end(run) for run in new}
             self._whole = now
         else:
             new = [run for run in index.since(self._version) if run.status in ENDED]
-        self._version, self._file = version, file
+        self._version, self._generation = version, index.generation
         for run in new:
             if _end(run) not in self._over:
                 self._ends.setdefault(run.id, (now, run.dir))
