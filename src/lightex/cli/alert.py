@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -147,7 +148,7 @@ def test(root: str | None, /) -> int:
 @click.pass_obj
 def watch(root: str | None, /, every: float) -> None:
     """Look at runs and tell, until Ctrl-C. What happened while nobody watched, within a day, is told too."""
-    from lightex.cli.alerting import watcher
+    from lightex.cli.alerting import said, watcher
     from lightex.cli.selecting import opened
     from lightex.mon.alerts.rules import locate
 
@@ -158,14 +159,14 @@ def watch(root: str | None, /, every: float) -> None:
             raise LightexError(f"{made.holder} watches {folder.path} already", "there is one watcher for each folder")
         click.echo(f"{len(alerts.rules)} rules of {alerts.path}\nwatching {folder.path}; Ctrl-C ends it")
         with opened(folder) as index:
-            _watch(made, index, every)
+            _watch(made, index, every, said)
     except KeyboardInterrupt:
         click.echo("")
     finally:
         made.close()
 
 
-def _watch(made: Watcher, index: Index, every: float) -> None:
+def _watch(made: Watcher, index: Index, every: float, said: Callable[[str], None]) -> None:
     wrong = ""
     while True:
         try:
@@ -177,8 +178,3 @@ def _watch(made: Watcher, index: Index, every: float) -> None:
                 wrong = str(error)
                 said(f"cannot look: {wrong}")
         time.sleep(every)
-
-
-def said(text: str) -> None:
-    """Print what a watcher says."""
-    click.echo(f"{time.strftime('%H:%M:%S')}  {text}")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from lightex.core.index import Index
 from lightex.core.root import Root
@@ -35,6 +39,12 @@ def watcher(root: Root, path: Path, say: Callable[[str], None]) -> tuple[Watcher
     who = targets(alerts, os.environ)
     services = {target.name: service(target) for target in who.values()}
     return Watcher(root, alerts, who, services, _holds, say), alerts
+
+
+def said(text: str) -> None:
+    """Print what a watcher says, with the time. It goes on when nobody reads that any more."""
+    with suppress(OSError):
+        click.echo(f"{time.strftime('%H:%M:%S')}  {text}")
 
 
 def _holds(index: Index, where: str, ids: Sequence[str]) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,9 @@ def _watcher(root: Root) -> Watcher | None:
 
 
 def _say(text: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')}  alerts: {text}")
+    from lightex.cli.alerting import said
+
+    said(f"alerts: {text}")
 
 
 def _watch(live: Live, watcher: Watcher) -> Callable[[], Coroutine[Any, Any, None]]:

@@ -6,6 +6,7 @@ import socket
 import stat
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -125,9 +126,7 @@ def couriers():
 
 def test_notices_of_a_few_seconds_are_one_message(couriers):
     got, sent = [], []
-    courier, _ = couriers(
-        lambda message: got.append(message), lambda notices, to: sent.append((notices, to)), gather=0.3
-    )
+    courier, _ = couriers(got.append, lambda notices, to: sent.append((notices, to)), gather=0.3)
     some = [notice(n) for n in range(3)]
     for each in some:
         courier.put(each)
@@ -140,7 +139,7 @@ def test_notices_of_a_few_seconds_are_one_message(couriers):
 
 def test_many_are_a_line_each_and_none_is_left_out(couriers):
     got = []
-    courier, _ = couriers(lambda message: got.append(message), gather=0.3)
+    courier, _ = couriers(got.append, gather=0.3)
     for n in range(MOST + 10):
         courier.put(notice(n))
     wait_for(lambda: len(got) == 2)
@@ -171,7 +170,7 @@ def test_pauses_grow_while_a_target_is_down_and_nothing_is_lost_or_doubled(couri
     wait_for(lambda: got)
     assert got == ["2 alerts: 2 FAILED"]
     assert [each.rpartition("again in ")[2] for each in said[:4]] == ["0 s"] * 4
-    pauses = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(tries)]
     assert pauses[0] >= 0.05
     assert pauses[1] >= 0.1
     assert min(pauses[2:]) >= 0.2
@@ -181,7 +180,7 @@ def test_a_target_that_hangs_holds_up_no_other_one_nor_the_look(make, watch, inb
     hangs = threading.Event()
     one = watch(rule("failed"), first=False, to=f'to = ["{inbox.url}", "desktop://"]')
     real = service(Target("json 1", inbox.url))
-    one.watcher._services = {"desktop 1": lambda _: "no" if hangs.wait(20) else "no", "json 1": real}
+    one.watcher._services = {"desktop 1": lambda _: str(hangs.wait(20)), "json 1": real}
     one.look(NOW - 100)
     make("a", "FAILED")
     one.look(NOW + 5)

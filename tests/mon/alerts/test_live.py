@@ -51,9 +51,9 @@ def rules(here, to, text):
 @contextmanager
 def running(*arguments, ready, **environment):
     """`lx ARGUMENTS` in a process of its own, once it has printed `ready`; yields it and what it printed so far."""
-    lines = open("printed", "w+b")
-    process = subprocess.Popen([*LX, *arguments], stdout=lines, stderr=subprocess.STDOUT, start_new_session=True,
-                               env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment)  # fmt: skip
+    with open("printed", "wb") as lines:
+        process = subprocess.Popen([*LX, *arguments], stdout=lines, stderr=subprocess.STDOUT, start_new_session=True,
+                                   env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment)  # fmt: skip
 
     def printed():
         with open("printed", encoding="utf-8") as file:
@@ -70,7 +70,6 @@ def running(*arguments, ready, **environment):
         finally:
             process.kill()
             process.wait()
-            lines.close()
 
 
 def test_a_run_whose_loss_is_nan_is_stopped_and_told(here, lx, inbox):
@@ -96,7 +95,7 @@ def test_the_ui_tells_too_with_links_without_its_token(here, inbox):
     rules(here, inbox.url, '[[rule]]\nwhen = "failed"\n[[rule]]\nwhen = "sweep-finished"')
     with running("ui", "--no-browser", ready="Ctrl-C ends it", LX_TOKEN="secrettoken") as (_, printed):
         assert "alerts: 2 rules of" in printed()
-        wait_for(lambda: (here / "runs" / ".alerts" / "told.jsonl").exists())
+        wait_for((here / "runs" / ".alerts" / "told.jsonl").exists)
         wait_for(lambda: "sweep-finished" in (here / "runs" / ".alerts" / "told.jsonl").read_text())
         subprocess.run([*LX, "run", "fails"], capture_output=True, check=False, timeout=60)
         wait_for(lambda: {"FAILED", "FINISHED"} <= set(re.findall("FAILED|FINISHED", json.dumps(inbox.got))))

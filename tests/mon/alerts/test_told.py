@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_a_full_disk_keeps_nothing_from_being_told(small_disk, tmp_path):
     made = Told(Root(small_disk / "runs"), said.append)
     assert made.claim()
     filler = small_disk / "filler"
-    with filler.open("wb") as file, pytest.raises(OSError, match="No space"):
+    with filler.open("wb") as file, suppress(OSError):
         while True:
             os.write(file.fileno(), b"x" * 4096)
     first = made.note("x" * 5000, "", "info", ["a"], ["json 1"], NOW)

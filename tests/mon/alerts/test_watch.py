@@ -416,6 +416,16 @@ def test_a_rule_that_acts_asks_as_lx_stop_does_once(make, watch, sweep, when):
     assert request["kill"] is False
 
 
+def test_a_rule_that_is_to_act_from_now_on_acts_on_what_was_told_before(make, watch, sweep):
+    one = watch(rule("nan"))
+    assert sweep.claim()
+    make(f"{sweep.id}-000", sweep=sweep.id, records=({"metrics": {"loss": float("nan")}, "step": 1, "time": NOW},))
+    assert len(one.look(NOW + 1)) == 1
+    one = watch(rule("nan", act="stop"), first=False)
+    assert len(one.look(NOW + 2)) == 1
+    assert len(sweep.take_requests()) == 1
+
+
 def test_a_preview_tells_and_does_nothing(make, watch, root, sweep):
     one = watch(rule("nan", act="stop") + "\n" + rule("failed"), first=False)
     assert sweep.claim()

@@ -75,10 +75,15 @@ class Rule:
     place: str = ""
 
     @property
-    def key(self) -> str:
-        """What it looks for, in one line: rules with the same key find the same."""
+    def sought(self) -> str:
+        """What it looks for, in one line."""
         given = [f"{name}={_show(getattr(self, name))}" for name in KINDS[self.when][1] if name != "act"]
         return " ".join([self.when, *(each for each in given if not each.endswith("="))])
+
+    @property
+    def key(self) -> str:
+        """What it looks for and does: what one rule has told, another one with the same key does not tell again."""
+        return f"{self.sought} act={self.act}" if self.act else self.sought
 
 
 @dataclass(frozen=True)

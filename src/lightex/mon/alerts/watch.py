@@ -270,7 +270,7 @@ class Watcher:
 
     def _stop(self, run: Summary, rule: Rule) -> str:
         try:
-            actions.stop(self._root, [run], f"an alert: {rule.key}")
+            actions.stop(self._root, [run], f"an alert: {rule.sought}")
         except LightexError as error:
             return f"it could not be asked to end: {error.message}"
         return f"it was asked to end, by {rule.place}"
