@@ -32,6 +32,7 @@ COMMANDS = {
     "plot": "Draw metrics of runs, in the terminal or to a file.",
     "query": "Ask runs in SQL.",
     "ui": "Look at runs in the browser.",
+    "alert": "Be told when runs fail, stall, or finish.",
     "note": "Note something of runs: a text, tags, that they are put away.",
     "sync": "Bring to MLflow, W&B, ... what they have not got yet.",
     "mlflow": "Open MLflow's own UI on the runs at hand.",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lightex.cli.output import paint
 from lightex.core.errors import LightexError
 from lightex.core.root import Root
+
+if TYPE_CHECKING:
+    from lightex.mon.alerts.watch import Watcher
+    from lightex.web.live import Live
 
 
 @click.command()
@@ -33,17 +39,58 @@ def command(root: str | None, /, host: str, port: int | None, no_browser: bool, 
         click.echo(paint(words, "yellow"), err=True)
     listening = bind(host, port)
     live = Live(Root.locate(root))
+    watcher = _watcher(live.root)
     try:
         with reading() as progress:
             live.open(progress)
-        serve(live, listening, None if no_token else new_token(), _told(live.root), not no_browser)
+        tell, watch = _told(live.root, watcher), _watch(live, watcher) if watcher else None
+        serve(live, listening, None if no_token else new_token(), tell, not no_browser, watch)
     finally:
         live.close()
         listening.close()
+        if watcher:
+            watcher.close()
 
 
-def _told(root: Root) -> Callable[[str], None]:
+def _watcher(root: Root) -> Watcher | None:
+    """What tells of runs, where there are rules; rules that are broken are said and do no harm."""
+    from lightex.mon.alerts.rules import locate
+
+    path = locate(root)
+    if not path.exists() and not os.environ.get("LX_ALERTS"):
+        return None
+    from lightex.cli.alerting import watcher
+
+    try:
+        made, alerts = watcher(root, path, _say)
+        if made.claim():
+            _say(f"{len(alerts.rules)} rules of {alerts.path}")
+        else:
+            _say(f"{made.holder} watches already; this one does when that has ended")
+    except LightexError as error:
+        click.echo(paint(f"warning: no alerts: {error.message}", "yellow"), err=True)
+        for line in error.details:
+            click.echo(f"  {line}", err=True)
+        return None
+    return made
+
+
+def _say(text: str) -> None:
+    from lightex.cli.alerting import said
+
+    said(f"alerts: {text}")
+
+
+def _watch(live: Live, watcher: Watcher) -> Callable[[], Coroutine[Any, Any, None]]:
+    from lightex.mon.alerts.watch import LOOK
+
+    return lambda: live.every(LOOK, watcher.look, _say)
+
+
+def _told(root: Root, watcher: Watcher | None) -> Callable[[str], None]:
     def tell(address: str) -> None:
         click.echo(f"runs of {root.path}\n  {paint(address, bold=True)}\nCtrl-C ends it")
+        if watcher and not watcher.address:
+            watcher.address = address.partition("?")[0].rstrip("/")  # without the token
 
     return tell

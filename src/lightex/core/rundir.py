@@ -87,6 +87,11 @@ class RunDir:
         """How far each sink has got, a file per sink."""
         return self.path / "sinks"
 
+    @property
+    def usage_file(self) -> Path:
+        """What it used while it ran."""
+        return self.path / "usage.jsonl"
+
     def records_file(self, writer: int = 0) -> Path:
         """Where the n-th writer of the run logs to."""
         return self.path / ("records.jsonl" if writer == 0 else f"records.{writer}.jsonl")
@@ -257,12 +262,12 @@ class RunDir:
         Raises:
             StorageError: the file cannot be written.
         """
-        journal.append(f"{self.path}/usage.jsonl", record)
+        journal.append(self.usage_file, record)
 
     def usage(self) -> list[Record]:
         """What it used while it ran: `time`, `cpu` (cores), `memory` (bytes), `read`, `written`, `received`, `sent`
         (bytes a second), `gpus` (by name: `use`, a share of 1, and `memory`, bytes)."""
-        return list(journal.read(f"{self.path}/usage.jsonl"))
+        return list(journal.read(self.usage_file))
 
     def cut_torn_event(self) -> None:
         """Take away what a killed dispatcher wrote of its last event. Only the next dispatcher may."""
@@ -290,6 +295,17 @@ class RunDir:
         except FileNotFoundError:
             return ()
         return tuple(path.stat().st_size for path in names if path.exists())
+
+    def written_at(self) -> float | None:
+        """When it last wrote output or records, in UTC seconds since the epoch; None: never."""
+        times = []
+        try:
+            for path in (self.output_file, *self.records_files()):
+                with suppress(FileNotFoundError):
+                    times.append(path.stat().st_mtime)
+        except FileNotFoundError:
+            return None
+        return max(times, default=None)
 
     def last_output(self, size: int = 4096) -> list[str]:
         """The last lines of the output, from its last `size` bytes; a progress bar's line as it last stood."""

@@ -19,7 +19,7 @@ from lightex.core.errors import ConfigError, LightexError, NotFoundError, did_yo
 from lightex.core.rundir import STATES
 from lightex.core.units import parse_duration
 from lightex.qviz.literals import number_of, time_of
-from lightex.qviz.names import Name, Names
+from lightex.qviz.names import FIELDS, Name, Names
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -92,6 +92,30 @@ def parse(text: str, names: Names, now: float | None = None) -> Query:
         FilterError: it is not understood, and where.
     """
     return _Parser(text, names, time.time() if now is None else now).query()
+
+
+def check(text: str) -> None:
+    """Understand a filter whose names need not be there yet.
+
+    Raises:
+        FilterError: it is not understood, and where.
+    """
+    _Parser(text, _AnyNames(), time.time()).query()
+
+
+class _AnyNames(Names):
+    """Knows every name: fields as they are, all others as metrics."""
+
+    def __init__(self) -> None:
+        pass
+
+    def find(self, given: str) -> Name:
+        """What a name may mean."""
+        return Name("field", given, type=FIELDS[given]) if given in FIELDS else Name("metrics", given)
+
+    def column(self, name: Name) -> str:
+        """A column that is not there."""
+        return name.name
 
 
 def tokens(text: str) -> list[Token]:

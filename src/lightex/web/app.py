@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +31,26 @@ from lightex.web.machine import Machines
 STATIC = Path(__file__).parent / "static"
 
 
-def make_app(live: Live, token: str | None, cookie: str = "lx") -> Guard:
+Watch = Callable[[], Coroutine[Any, Any, None]]
+"""Goes on beside the server, until it is cancelled."""
+
+
+def make_app(live: Live, token: str | None, cookie: str = "lx", watch: Watch | None = None) -> Guard:
     """The whole UI as an ASGI application.
 
     Args:
         live: the index, opened.
         token: what it takes to get in; None: nothing.
         cookie: the name under which a browser keeps the token.
+        watch: runs beside it; None: nothing does.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(live.run())
+        tasks = [asyncio.create_task(each()) for each in (live.run, watch) if each]
         yield
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
     errors: Mapping[Any, Any] = {LightexError: _mistake, HTTPException: _http_error}
     app = Starlette(

@@ -7,7 +7,8 @@ import secrets
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from lightex.core.errors import LightexError
 from lightex.web.guard import is_local
@@ -53,7 +54,14 @@ def new_token() -> str:
     return os.environ.get("LX_TOKEN") or secrets.token_urlsafe(_TOKEN_BYTES)
 
 
-def serve(live: Live, listening: socket.socket, token: str | None, told: Callable[[str], None], browser: bool) -> None:
+def serve(
+    live: Live,
+    listening: socket.socket,
+    token: str | None,
+    told: Callable[[str], None],
+    browser: bool,
+    watch: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
@@ -62,6 +70,7 @@ def serve(live: Live, listening: socket.socket, token: str | None, told: Callabl
         token: what it takes to get in; None: nothing.
         told: called with the address to open.
         browser: whether to open it.
+        watch: runs beside it; None: nothing does.
 
     Raises:
         LightexError: a package is missing.
@@ -76,7 +85,7 @@ def serve(live: Live, listening: socket.socket, token: str | None, told: Callabl
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  it is shown, not bound
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
-    app = make_app(live, token, f"lx-{port}")
+    app = make_app(live, token, f"lx-{port}", watch)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=1
     )

@@ -70,6 +70,7 @@ class Index:
         except OSError as error:
             raise StorageError(f"no index can be kept in {error.filename}: {error.strerror}", _ELSEWHERE) from error
         self._database = self._opened()
+        self.generation = 0  # grows when the file is made anew: its versions then begin again
         self._looked, self._cost = 0.0, 0.0
         self._listed = dict[str, float]()
         self.refresh(progress)
@@ -147,6 +148,7 @@ class Index:
         """Open the file anew."""
         self._database.close()
         self._database = self._opened()
+        self.generation += 1
         self._listed.clear()
 
     def _refresh(self, progress: Progress | None, whole: bool) -> int:
