@@ -43,6 +43,9 @@ async def one_run(request: Request) -> Summary:
     """
     name = request.path_params["run"]
     found = await some_runs(request, [name])
+    if not found:  # it may have begun within the last second
+        request.app.state.live.look(whole=False)
+        found = await some_runs(request, [name])
     if not found:
         raise NotFoundError(f"no run '{name}'", "it may have been removed; the first page shows what there is")
     return found[0]
