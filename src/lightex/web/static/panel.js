@@ -94,6 +94,7 @@ export class Panel {
       const grid = element("div", "cards"), section = element("details", "section", [element("summary", "", [name || "metrics", " ", element("span", "muted", String(list.length))]), grid]);
       section.ontoggle = () => section.open && !grid.childElementCount && this.#fill(grid, list, 0);
       section.open = sections.size === 1 || open < OPEN;
+      if (section.open) this.#fill(grid, list, 0); // now: the event would come when it has been painted empty
       open += list.length;
       return section;
     }));
