@@ -30,8 +30,15 @@ class Json(Response):
 
 
 async def ask(request: Request, question: Callable[[Index], T]) -> T:
-    """What the index answers."""
-    answer: T = await request.app.state.live.ask(question)
+    """What the index answers.
+
+    Raises:
+        ConfigError: a whole number in the question is beyond what SQLite can hold.
+    """
+    try:
+        answer: T = await request.app.state.live.ask(question)
+    except OverflowError:
+        raise ConfigError("a whole number in the filter is too large", f"{2**63 - 1} at most") from None
     return answer
 
 

@@ -67,10 +67,10 @@ export class Panel {
     else this.cards.forEach((card) => this.#draw(card));
   }
 
-  /** Shows other runs. @param {{id: string, label: string, live: boolean}[]} runs @param {string[]} metrics */
-  show(runs, metrics) {
+  /** Shows other runs. @param {{id: string, label: string, live: boolean}[]} runs @param {string[]} metrics @param {string} none what to say where there are none */
+  show(runs, metrics, none = "") {
     const same = metrics.join("\n") === this.metrics.join("\n");
-    Object.assign(this, { runs, metrics, crowd: runs.length > CROWD });
+    Object.assign(this, { runs, metrics, none, crowd: runs.length > CROWD });
     this.mean.setAttribute("aria-pressed", String(this.#meant()));
     this.styles = stylesOf(runs.map((run) => run.id));
     if (same && this.cards.size) this.refresh();
@@ -98,7 +98,7 @@ export class Panel {
       open += list.length;
       return section;
     }));
-    if (!wanted.length && this.metrics.length) this.body.append(element("p", "muted", "No metric's name matches."));
+    if (!wanted.length) this.body.append(element("p", "muted", this.metrics.length ? "No metric's name matches." : this.none));
   }
 
   #fill(grid, list, from) {

@@ -60,8 +60,8 @@ function ready() {
     row.classList.toggle("selected", picked.has(row.dataset.id));
     setEye(row, !hidden.has(labelOf(row)));
   }
-  panel.show(rows().map((row) => ({ id: row.dataset.id, label: labelOf(row), live: row.dataset.status === "RUNNING" })),
-    JSON.parse($("table").dataset.metrics));
+  const shown = rows().map((row) => ({ id: row.dataset.id, label: labelOf(row), live: row.dataset.status === "RUNNING" }));
+  panel.show(shown, shown.length ? JSON.parse($("table").dataset.metrics) : [], "Open a group to see the curves of its runs.");
   count();
 }
 
@@ -141,9 +141,7 @@ async function expand(button) {
     const table = await fetchTable(query({ group: null, q: both, col: shownColumns(), page: null }));
     row.after(...table.querySelectorAll("tbody tr"));
   }
-  const metrics = JSON.parse($("table").dataset.metrics);
   ready();
-  panel.show(panel.runs, metrics);
 }
 
 // ---- above the table
