@@ -3,6 +3,7 @@
 import sys
 
 from benchmarks import (
+    browser,
     dispatch,
     docker,
     index,
@@ -18,7 +19,22 @@ from benchmarks import (
     startup,
 )
 
-MODULES = (dispatch, queue, docker, kubernetes, slurm, ray, logging, startup, plan, index, query, monitor, sinks)
+MODULES = (
+    dispatch,
+    queue,
+    docker,
+    kubernetes,
+    slurm,
+    ray,
+    logging,
+    startup,
+    plan,
+    index,
+    query,
+    browser,
+    monitor,
+    sinks,
+)
 ALL = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 
 for name in sys.argv[1:] or ALL:

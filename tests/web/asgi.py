@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+
+_THREAD = ThreadPoolExecutor(1)
+
+
+def ran(call: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine returns, run in a thread of its own: playwright's loop is in the way in this one."""
+    return _THREAD.submit(asyncio.run, call).result()
 
 
 class Client:
@@ -26,8 +34,8 @@ class Client:
                 request.url = request.url.copy_with(raw_path=f"{raw}?{query}".encode() if query else raw.encode())
                 return await client.send(request)
 
-        with ThreadPoolExecutor(1) as thread:  # Playwright keeps a loop in this one
-            return thread.submit(asyncio.run, ask()).result()
+        found: httpx.Response = ran(ask())
+        return found
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         """GET."""

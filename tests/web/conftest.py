@@ -138,10 +138,15 @@ def open_page(chromium: Any, server: Any, tmp_path: Path) -> Iterator[Callable[.
 def until(page: Any, expression: str, seconds: float = 20) -> Any:
     """The value of an expression as soon as it is true. (Playwright's own waiting is an eval, which the policy forbids.)"""
     end = time.monotonic() + seconds
-    while not (value := page.evaluate(expression)):
+    while True:
+        try:
+            if value := page.evaluate(expression):
+                return value
+        except Exception as error:
+            if "context was destroyed" not in str(error):  # the page has just been left for another, or come anew
+                raise
         assert time.monotonic() < end, f"never came true: {expression}"
         page.wait_for_timeout(20)
-    return value
 
 
 @contextmanager
@@ -297,6 +302,7 @@ def watched(chromium: Any) -> Iterator[Callable[..., Any]]:
 
         def opened(base: str, **options: Any) -> Any:
             context = chromium.new_context(viewport={"width": 1280, "height": 800}, **options)
+            context.set_default_timeout(10_000)
             stack.callback(context.close)
             context.add_init_script(WATCH)
             page = context.new_page()

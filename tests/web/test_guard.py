@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -17,7 +16,7 @@ from lightex.web.app import STATIC, make_app
 from lightex.web.guard import POLICY, is_local
 from lightex.web.live import Live
 from tests.web import roots
-from tests.web.asgi import Client
+from tests.web.asgi import Client, ran
 
 TOKEN = "s3cret-tökën;1"
 RUN = "260528-202640-aaaa-000"
@@ -202,7 +201,7 @@ def test_what_is_no_request_is_not_answered(live):
         await make_app(live, TOKEN)({"type": "websocket", "path": "/", "headers": []}, None, sent.append)
         return sent
 
-    assert asyncio.run(call()) == []
+    assert ran(call()) == []
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,9 @@ class Live:
             self._looked = time.monotonic()
         return question(self._index)
 
-    def look(self) -> None:
-        """Have the next question look at all runs: something has been changed, perhaps on one that has ended."""
-        self._looked, self._whole = 0.0, True
+    def look(self, whole: bool = True) -> None:
+        """Have the next question look anew; `whole`: at all runs, since one that has ended has been changed."""
+        self._looked, self._whole = 0.0, self._whole or whole
 
     async def run(self) -> None:
         """Look at the runs each second while somebody watches, and tell of changes; ends when it is cancelled."""

@@ -30,8 +30,15 @@ class Json(Response):
 
 
 async def ask(request: Request, question: Callable[[Index], T]) -> T:
-    """What the index answers."""
-    answer: T = await request.app.state.live.ask(question)
+    """What the index answers.
+
+    Raises:
+        ConfigError: a whole number in the question is beyond what SQLite can hold.
+    """
+    try:
+        answer: T = await request.app.state.live.ask(question)
+    except OverflowError:
+        raise ConfigError("a whole number in the filter is too large", f"{2**63 - 1} at most") from None
     return answer
 
 
@@ -43,6 +50,9 @@ async def one_run(request: Request) -> Summary:
     """
     name = request.path_params["run"]
     found = await some_runs(request, [name])
+    if not found:  # it may have begun within the last second
+        request.app.state.live.look(whole=False)
+        found = await some_runs(request, [name])
     if not found:
         raise NotFoundError(f"no run '{name}'", "it may have been removed; the first page shows what there is")
     return found[0]

@@ -21,6 +21,7 @@ from lightex.qviz.code import Code, code_diff, read_code
 from lightex.qviz.differences import Differences, differences
 from lightex.qviz.pages.artifacts import Kept, inside, kept_files
 from lightex.qviz.pages.asking import Json, one_run, some_runs, whole
+from lightex.qviz.pages.view import differing
 
 TABS = ("overview", "charts", "resources", "media", "artifacts", "logs", "code", "events")
 _LOG_MOST = 1 << 20  # bytes of a log in one answer
@@ -38,7 +39,7 @@ async def page(request: Request) -> Response:
     directory = RunDir(run.dir)
     more = await asyncio.to_thread(_TAB.get(tab, _nothing), directory, run)
     if tab == "code" and (other := request.query_params.get("with")):
-        more |= await _diff(request, directory, other)
+        more |= await _diff(request, directory, run, other)
     command = await asyncio.to_thread(_command, directory)
     response: Response = request.app.state.render(
         request,
@@ -169,7 +170,7 @@ def _code(directory: RunDir, _run: Summary) -> dict[str, Any]:
     return {"code": code, "files": files, "changes": diff_lines(code.changes[:_DIFF_MOST].decode(errors="replace"))}
 
 
-async def _diff(request: Request, directory: RunDir, other: str) -> dict[str, Any]:
+async def _diff(request: Request, directory: RunDir, run: Summary, other: str) -> dict[str, Any]:
     """What differs from another run."""
     found = await some_runs(request, [other])
     if not found:
@@ -180,7 +181,13 @@ async def _diff(request: Request, directory: RunDir, other: str) -> dict[str, An
         return code_diff(read_code(there), read_code(directory)), differences([there, directory])
 
     text, rest = await asyncio.to_thread(compared)
-    return {"other": found[0], "lines": diff_lines(text[:_DIFF_MOST]), "differ": rest}
+    pair = [found[0], run]
+    params = {name: [one.params.get(name) for one in pair] for name in differing(pair)}
+    return {
+        "other": found[0],
+        "lines": diff_lines(text[:_DIFF_MOST]),
+        "differ": {**params, **rest.config, **rest.environment},
+    }
 
 
 def diff_lines(text: str) -> list[tuple[str, str]]:

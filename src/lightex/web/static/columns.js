@@ -49,5 +49,5 @@ function filter() {
   } catch {
     return;
   }
-  for (const one of $("chooser-list").children) one.hidden = !wanted.test(one.textContent);
+  for (const one of $("chooser-list").children) one.hidden = !wanted.test(one.querySelector("input").value);
 }

@@ -33,10 +33,11 @@ export class Panel {
       node.onclick = () => {
         const on = node.getAttribute("aria-pressed") !== "true";
         node.setAttribute("aria-pressed", String(on));
-        this.#set({ [name]: on ? "1" : "" });
+        this.#set({ [name]: on ? "1" : name === "mean" && this.crowd ? "0" : "" });
       };
       return node;
     };
+    this.mean = button("mean", "mean", `Mean and band instead of each curve; from the start where there are more than ${CROWD}`);
     this.find = element("input", "input", "", { type: "search", placeholder: "metrics: regex", "aria-label": "Metrics by a regular expression", size: "14" });
     this.find.value = this.state.get("m");
     this.find.oninput = () => {
@@ -52,7 +53,12 @@ export class Panel {
     smooth.oninput = () => (tell(), this.#set({ smooth: smooth.value === "0" ? "" : smooth.value }));
     tell();
     this.bar = element("div", "row tools panel-bar", [this.find, field("x", axis), element("div", "field", ["smooth", smooth, amount]), element("div", "joined", [button("log x", "logx", "Logarithmic x"),
-      button("log y", "logy", "Logarithmic y"), button("clip", "clip", "Leave outliers out of view"), button("mean", "mean", "Mean and band instead of each curve")])]);
+      button("log y", "logy", "Logarithmic y"), button("clip", "clip", "Leave outliers out of view"), this.mean])]);
+  }
+
+  /** Whether the mean is shown: as it was asked for, else where there is a crowd. */
+  #meant() {
+    return this.state.get("mean") === "" ? this.crowd : this.state.get("mean") === "1";
   }
 
   #set(values, again = false) {
@@ -61,10 +67,11 @@ export class Panel {
     else this.cards.forEach((card) => this.#draw(card));
   }
 
-  /** Shows other runs. @param {{id: string, label: string, live: boolean}[]} runs @param {string[]} metrics */
-  show(runs, metrics) {
+  /** Shows other runs. @param {{id: string, label: string, live: boolean}[]} runs @param {string[]} metrics @param {string} none what to say where there are none */
+  show(runs, metrics, none = "") {
     const same = metrics.join("\n") === this.metrics.join("\n");
-    Object.assign(this, { runs, metrics });
+    Object.assign(this, { runs, metrics, none, crowd: runs.length > CROWD });
+    this.mean.setAttribute("aria-pressed", String(this.#meant()));
     this.styles = stylesOf(runs.map((run) => run.id));
     if (same && this.cards.size) this.refresh();
     else this.build();
@@ -87,10 +94,11 @@ export class Panel {
       const grid = element("div", "cards"), section = element("details", "section", [element("summary", "", [name || "metrics", " ", element("span", "muted", String(list.length))]), grid]);
       section.ontoggle = () => section.open && !grid.childElementCount && this.#fill(grid, list, 0);
       section.open = sections.size === 1 || open < OPEN;
+      if (section.open) this.#fill(grid, list, 0); // now: the event would come when it has been painted empty
       open += list.length;
       return section;
     }));
-    if (!wanted.length && this.metrics.length) this.body.append(element("p", "muted", "No metric's name matches."));
+    if (!wanted.length) this.body.append(element("p", "muted", this.metrics.length ? "No metric's name matches." : this.none));
   }
 
   #fill(grid, list, from) {
@@ -157,8 +165,7 @@ export class Panel {
     if (!card.data) return;
     const { state } = this, x = state.get("x") || "step", labels = new Map(this.runs.map((run) => [run.id, run.label]));
     const curves = card.data.filter(({ id }) => labels.has(id) && !this.hidden.has(id)).map((one) => ({ ...one, label: labels.get(one.id), ...this.styles.get(one.id) }));
-    const mean = state.get("mean") === "1" || (state.get("mean") === "" && curves.length > CROWD);
-    const shown = mean && curves.length > 1 ? [{ id: "mean", label: `mean of ${curves.length}, ± standard deviation`, color: "var(--accent)", ...groupMean(curves) }] : curves;
+    const shown = this.#meant() && curves.length > 1 ? [{ id: "mean", label: `mean of ${curves.length}, ± standard deviation`, color: "var(--accent)", ...groupMean(curves) }] : curves;
     if (shown !== curves) shown[0].color = getComputedStyle(document.body).getPropertyValue("--accent").trim();
     const options = { series: shown, xKind: { step: "number", time: "relative", wall: "wall" }[x], xLog: state.get("logx") === "1", yLog: state.get("logy") === "1",
       smoothing: Number(state.get("smooth")) || 0, clip: state.get("clip") === "1" };

@@ -165,7 +165,7 @@ export class Plot {
     ctx.fillStyle = this.color("--muted");
     ctx.textAlign = "right";
     for (const { value, text } of marks) ctx.fillText(text, left - 6, this.Y.px(value) + 4);
-    if (x.label) ctx.fillText(middle(x.label, 48), right, bottom - 6);
+    if (x.label && !x.words) ctx.fillText(middle(x.label, 48), right, bottom - 6);
     ctx.textAlign = "left";
     if (y.label) ctx.fillText(middle(y.label, 48), 8, 14);
     ctx.textAlign = "center";

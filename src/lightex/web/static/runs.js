@@ -60,8 +60,8 @@ function ready() {
     row.classList.toggle("selected", picked.has(row.dataset.id));
     setEye(row, !hidden.has(labelOf(row)));
   }
-  panel.show(rows().map((row) => ({ id: row.dataset.id, label: labelOf(row), live: row.dataset.status === "RUNNING" })),
-    JSON.parse($("table").dataset.metrics));
+  const shown = rows().map((row) => ({ id: row.dataset.id, label: labelOf(row), live: row.dataset.status === "RUNNING" }));
+  panel.show(shown, shown.length ? JSON.parse($("table").dataset.metrics) : [], "Open a group to see the curves of its runs.");
   count();
 }
 
@@ -141,9 +141,7 @@ async function expand(button) {
     const table = await fetchTable(query({ group: null, q: both, col: shownColumns(), page: null }));
     row.after(...table.querySelectorAll("tbody tr"));
   }
-  const metrics = JSON.parse($("table").dataset.metrics);
   ready();
-  panel.show(panel.runs, metrics);
 }
 
 // ---- above the table
@@ -189,8 +187,11 @@ keys({
 
 watch(told(async () => {
   if (document.querySelector("#table .group")) return;
-  const table = await fetchTable(query()), fresh = new Map([...table.querySelectorAll("tbody tr[data-id]")].map((row) => [row.dataset.id, row]));
-  const columns = (one) => one.querySelectorAll("thead th").length, now = rows();
+  const columns = (one) => [...one.querySelectorAll("thead button[data-sort]")].map((button) => button.dataset.sort).join("\n"), now = rows();
+  let table = await fetchTable(query());
+  const wider = now.length && columns(table) !== columns($("table")); // it stays as it is until asked for
+  if (wider) table = await fetchTable(query({ col: shownColumns() }));
+  const fresh = new Map([...table.querySelectorAll("tbody tr[data-id]")].map((row) => [row.dataset.id, row]));
   if (columns(table) === columns($("table"))) {
     for (const row of now) {
       const next = fresh.get(row.dataset.id);
@@ -200,9 +201,9 @@ watch(told(async () => {
     }
   }
   const before = new Set(now.map((row) => row.dataset.id)), added = [...fresh.keys()].filter((id) => !before.has(id)).length;
-  $("news").hidden = !added && fresh.size === before.size;
+  $("news").hidden = !added && fresh.size === before.size && !wider;
   if (!now.length && fresh.size) await load();
-  $("news").firstElementChild.textContent = added ? `${added} new run${added === 1 ? "" : "s"}: show` : "Some runs are gone: show";
+  $("news").firstElementChild.textContent = added ? `${added} new run${added === 1 ? "" : "s"}: show` : fresh.size < before.size ? "Some runs are gone: show" : "There are other columns now: show";
   if (now.some((row) => row.dataset.status === "RUNNING")) panel.refresh();
 }));
 $("news").firstElementChild.onclick = told(load);
