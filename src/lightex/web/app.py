@@ -22,6 +22,7 @@ from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.root import Root
 from lightex.qviz.filters import FilterError
 from lightex.qviz.pages import FILTERS, routes
+from lightex.qviz.pages.charts import warm_up
 from lightex.web import monitor
 from lightex.web.export import chart_page
 from lightex.web.guard import Guard
@@ -48,6 +49,7 @@ def make_app(live: Live, token: str | None, cookie: str = "lx", watch: Watch | N
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(each()) for each in (live.run, watch) if each]
+        tasks.append(asyncio.create_task(asyncio.to_thread(warm_up)))
         yield
         for task in tasks:
             task.cancel()

@@ -106,6 +106,13 @@ def curve(history: Series, axis: str, points: int, low: float | None, high: floa
     return {"x": x[places], "y": y[places], "odd": odd, "n": total}
 
 
+def warm_up() -> None:
+    """Import what the first chart would wait for."""
+    import numpy as np
+
+    thin(np.zeros(100), 10)
+
+
 def thin(values: Any, points: int) -> Any:
     """Which points of a curve to draw: of each of `points / 2` stretches the least and the greatest.
 
