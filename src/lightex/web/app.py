@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def make_app(live: Live, token: str | None, cookie: str = "lx", watch: Watch | N
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(each()) for each in (live.run, watch) if each]
-        tasks.append(asyncio.create_task(asyncio.to_thread(warm_up)))
+        await asyncio.to_thread(warm_up)
+        gc.freeze()  # what is there now stays: else reading many records makes Python look through all of it again
         yield
         for task in tasks:
             task.cancel()
