@@ -45,6 +45,7 @@ def bind(host: str, port: int | None) -> socket.socket:
                 continue
             message = f"cannot listen on {host}:{tried}: {error.strerror}"
             raise LightexError(message, "choose another one with --port") from None
+        found.listen()  # who comes before the server is ready waits a moment, and is not refused
         return found
     raise LightexError(f"ports {PORT} to {PORT + _TRIES - 1} are taken", "choose one with --port")
 
