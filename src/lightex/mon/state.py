@@ -172,7 +172,7 @@ def _sweeps(index: Index, now: float, within: Condition) -> list[SweepRow]:
     where, values = within
     of_now = f"SELECT DISTINCT sweep FROM runs WHERE ({where}) AND (status IN (?, ?, ?) OR ended > ?)"  # noqa: S608
     rows = index.rows(
-        "SELECT sweep, status, count(*), avg(duration), min(config_name), min(experiment) FROM runs "
+        "SELECT sweep, status, count(*), avg(duration), min(config_name), min(experiment) FROM runs "  # noqa: S608
         f"WHERE sweep IN ({of_now}) GROUP BY sweep, status",
         (*values, QUEUED, SUBMITTED, RUNNING, now - _LATELY),
     )

@@ -47,7 +47,9 @@ def widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int,
         if not any(cells):
             found.append(0)
             continue
-        needed = min(_MOST, max(len(column.title), *cells))
+        needed = max(len(column.title), *cells)
+        if number < len(columns) - 1:
+            needed = min(_MOST, needed)
         found.append(needed if column.least else max(needed, before[number] if before else 0))
     excess = sum(found) + _GAP * sum(1 for one in found if one) - _GAP - width
     while excess > 0:

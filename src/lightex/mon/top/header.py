@@ -49,17 +49,16 @@ def _counts(where: str, sight: Sight, width: int) -> Text:
 def _machine(machine: Machine, width: int) -> str:
     name = middle(host(), 16)
     long = 10 if width >= 110 else 5
-    said = [
-        f"{name}:  cpus {bar(_share(machine.cpus_leased, machine.cpus), long)} {machine.cpus_leased:g}/{machine.cpus:g}"
-    ]
-    memory = f"{size(machine.memory_leased)}/{size(machine.memory)}"
+    cpus = f"{machine.cpus_leased:g}/{machine.cpus:g} leased"
+    said = [f"{name}:  cpus {bar(_share(machine.cpus_leased, machine.cpus), long)} {cpus}"]
+    memory = f"{size(machine.memory_leased)}/{size(machine.memory)} leased"
     said.append(f"memory {bar(_share(machine.memory_leased, machine.memory), long)} {memory}")
     if machine.devices:
         leased = sum(1 for device in machine.devices if device.runs)
         loads = [f"{device.use * 100:.0f}%" for device in machine.devices if device.use is not None]
         said.append(f"GPUs {leased}/{len(machine.devices)} leased" + (f" (busy {' '.join(loads)})" if loads else ""))
     else:
-        said.append("leased of all; no GPU")
+        said.append("no GPU")
     return "   ".join(said)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ _BLOCK = 1 << 18  # bytes that are read at once
 _CHUNK = 1 << 20  # bytes that are searched at once
 _LONGEST = 1 << 14  # bytes of one line; what is longer is shown as several
 _MOST = 1 << 22  # bytes that a part holds
+_BETWEEN = rb"(?:\x1b\[[0-9;]*m)*"  # colours may change within a word
+_COLOURS = 256  # bytes of them that may be in one
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,8 @@ class LogFile:
             up: towards the beginning.
             given_up: asked now and then.
         """
-        sought = word.encode().lower()
-        size, overlap = self._size(), len(sought) - 1
+        sought = re.compile(_BETWEEN.join(re.escape(bytes([byte])) for byte in word.encode()), re.IGNORECASE)
+        size, overlap = self._size(), len(word.encode()) + _COLOURS
         place = min(start + overlap, size) if up else start
         try:
             with self.path.open("rb") as file:
@@ -113,9 +116,8 @@ class LogFile:
                     first = max(0, place - _CHUNK) if up else place
                     last = place if up else min(size, place + _CHUNK)
                     file.seek(first)
-                    data = file.read(last - first).lower()
-                    found = data.rfind(sought) if up else data.find(sought)
-                    if found >= 0:
+                    found = _found(sought, file.read(last - first), up, start - first)
+                    if found is not None:
                         return first + found
                     if (first == 0) if up else (last >= size):
                         return None
@@ -146,6 +148,19 @@ class LogFile:
             if not begins and 0 <= (cut := data.find(b"\n")) < len(data) - 1:
                 start, data = start + cut + 1, data[cut + 1 :]
         return Part(start, stop, tuple(_lines(data, start)), whole)
+
+
+def _found(sought: re.Pattern[bytes], data: bytes, up: bool, bound: int) -> int | None:
+    """Where in some bytes it is: the last place before a bound (up), or the first at it or after."""
+    last = None
+    for match in sought.finditer(data):
+        if up and match.start() >= bound:
+            break
+        if up or match.start() >= bound:
+            last = match.start()
+            if not up:
+                break
+    return last
 
 
 def _lines(data: bytes, at: int) -> list[Line]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lightex.core.naming import label
 from lightex.core.rundir import ENDED, QUEUED, RUNNING, SUBMITTED, SUCCEEDED
@@ -12,7 +12,7 @@ from lightex.mon.state import Live, Picture, SweepRow
 from lightex.mon.top import words
 from lightex.mon.top.columns import Column
 
-_WIDE = 110  # columns from which bars are long
+_WIDE = 110  # columns from which bars are long, and the experiment is told in each line
 _SWEEPS = 5  # that are shown, of those that have runs beside the one that is shown anyway
 
 
@@ -61,24 +61,27 @@ _SWEEP = (
 )
 _RUNNING = (
     Column("run"),
-    Column("what", 14, inside=True),
+    Column("experiment", 6, inside=True),
+    Column("varies", 12, inside=True),
     Column("progress"),
     Column("left", right=True),
     Column("cpu", right=True),
     Column("mem", right=True),
     Column("gpu", 5),
-    Column("metrics", 10),
+    Column("metrics", 14),
 )
 _WAITING = (
     Column("run"),
-    Column("what", 14, inside=True),
+    Column("experiment", 6, inside=True),
+    Column("varies", 12, inside=True),
     Column("state", state=True),
-    Column("needs", 7),
+    Column("needs", 16),
     Column("waits for", 18),
 )
 _ENDED = (
     Column("run"),
-    Column("what", 14, inside=True),
+    Column("experiment", 6, inside=True),
+    Column("varies", 12, inside=True),
     Column("state", state=True),
     Column("when", right=True),
     Column("took", right=True),
@@ -95,8 +98,8 @@ def sections(seen: Picture, width: int, word: str = "") -> list[Section]:
         word: what its runs were filtered by.
     """
     long = width >= _WIDE
-    made = [_sweeps(seen, 16 if long else 10, word), _running(seen, 12 if long else 8, word), _waiting(seen, word)]
-    return [each for each in (*made, _ended(seen, word)) if each.total or each.name == "Running"]
+    made = [_sweeps(seen, 16 if long else 10, word), _running(seen, long, word), _waiting(seen, long, word)]
+    return [each for each in (*made, _ended(seen, long, word)) if each.total or each.name == "Running"]
 
 
 def _sweeps(seen: Picture, width: int, word: str) -> Section:
@@ -118,18 +121,29 @@ def _of_sweep(each: SweepRow, width: int) -> tuple[str, ...]:
     return (each.id, words.plain(each.name), done, words.duration(each.left) if each.left else "-", ", ".join(said))
 
 
-def _what(run: Summary) -> str:
-    return words.plain(f"{run.experiment} {label(run.varied)}".strip())
+def _common(runs: Sequence[Summary], columns: Sequence[Column], rows: list[Row], long: bool) -> Sequence[Column]:
+    """Columns that name in a heading the one experiment that all lines are of, where room is short."""
+    names = {run.experiment for run in runs}
+    if long or len(names) != 1 or not all(run.varied for run in runs):
+        return columns
+    rows[:] = [replace(row, cells=(row.cells[0], "", *row.cells[2:])) for row in rows]
+    named = replace(columns[2], title=words.plain(names.pop()))
+    return (*columns[:2], named, *columns[3:])
 
 
-def _running(seen: Picture, width: int, word: str) -> Section:
-    rows = [Row(each.run.id, _of_running(each, width), run=each.run) for each in seen.running]
+def _what(run: Summary) -> tuple[str, str]:
+    return words.plain(run.experiment), words.plain(label(run.varied))
+
+
+def _running(seen: Picture, long: bool, word: str) -> Section:
+    rows = [Row(each.run.id, _of_running(each, 12 if long else 6), run=each.run) for each in seen.running]
     total = len(rows) if word else max(len(rows), seen.counts.get(RUNNING, 0))
     if not rows:
         note = "nothing that runs shows it" if word else "nothing runs: lx run NAME starts something"
     else:
         note = _more(total - len(rows))
-    return Section("Running", total, _RUNNING, rows, note)
+    columns = _common([each.run for each in seen.running], _RUNNING, rows, long)
+    return Section("Running", total, columns, rows, note)
 
 
 def _of_running(each: Live, width: int) -> tuple[str, ...]:
@@ -141,7 +155,7 @@ def _of_running(each: Live, width: int) -> tuple[str, ...]:
         gpus.append(gpu if use is None else f"{gpu} {use * 100:.0f}%")
     return (
         each.run.short_id,
-        _what(each.run),
+        *_what(each.run),
         words.far(each.progress, width),
         words.duration(each.progress.left) if each.progress else "-",
         f"{usage['cpu'] * 100:.0f}%" if usage.get("cpu") is not None else "-",
@@ -151,26 +165,27 @@ def _of_running(each: Live, width: int) -> tuple[str, ...]:
     )
 
 
-def _waiting(seen: Picture, word: str) -> Section:
+def _waiting(seen: Picture, long: bool, word: str) -> Section:
     waits = {each.id: "the end of its pause" if each.paused else each.waits for each in seen.sweeps}
     rows = []
     for run in seen.waiting:
         reason = run.reason or waits.get(run.sweep or "") or "its turn"
-        cells = (run.short_id, _what(run), run.status, words.needs(run), words.plain(reason))
+        cells = (run.short_id, *_what(run), run.status, words.needs(run), words.plain(reason))
         rows.append(Row(run.id, cells, run=run))
     total = len(rows) if word else max(len(rows), sum(seen.counts.get(state, 0) for state in (QUEUED, SUBMITTED)))
-    return Section("Waiting", total, _WAITING, rows, _more(total - len(rows)))
+    return Section("Waiting", total, _common(seen.waiting, _WAITING, rows, long), rows, _more(total - len(rows)))
 
 
-def _ended(seen: Picture, word: str) -> Section:
+def _ended(seen: Picture, long: bool, word: str) -> Section:
     rows = []
     for run in seen.ended:
         good = run.status == SUCCEEDED
         said = words.metrics(run) if good else words.plain(run.reason or "")
         when = words.ago(seen.at - run.ended) if run.ended else "-"
-        rows.append(Row(run.id, (run.short_id, _what(run), run.status, when, words.duration(run.duration), said), run))
+        rows.append(Row(run.id, (run.short_id, *_what(run), run.status, when, words.duration(run.duration), said), run))
     total = len(rows) if word else max(len(rows), sum(seen.counts.get(state, 0) for state in ENDED))
-    return Section("Ended", total, _ENDED, rows, f"{total - len(rows):,} before: lx ls" if total > len(rows) else "")
+    note = f"{total - len(rows):,} before: lx ls" if total > len(rows) else ""
+    return Section("Ended", total, _common(seen.ended, _ENDED, rows, long), rows, note)
 
 
 def _more(count: int) -> str:

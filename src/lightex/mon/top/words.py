@@ -14,8 +14,8 @@ from lightex.core.summary import Summary
 from lightex.core.units import format_duration, format_size
 from lightex.mon.progress import Progress
 
-TONES = {SUCCEEDED: "green", FAILED: "red", LOST: "red", CANCELLED: "yellow", RUNNING: "blue"}
-"""The colour of a state: of the terminal's own palette, and never the only sign of it."""
+TONES = {SUCCEEDED: "green", FAILED: "red", LOST: "red", CANCELLED: "yellow", RUNNING: "cyan"}
+"""The colour of a state, of the terminal's own palette: never the only sign of it, and no blue, which is dark on black."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -77,7 +77,8 @@ def far(progress: Progress | None, width: int) -> str:
 
 def size(number: float) -> str:
     """Bytes in few columns: 311M, 1.5G."""
-    return format_size(number).replace(" ", "").replace("iB", "")
+    text, _, unit = format_size(number).partition(" ")
+    return f"{text if float(text) < 10 else round(float(text))}{unit.removesuffix('iB')}"
 
 
 def duration(seconds: float | None) -> str:
