@@ -20,6 +20,7 @@ from lightex.mon.top.overview import Overview
 from lightex.mon.top.told import Saying, bad
 from lightex.mon.top.watch import Given, Sight, Watch, Wish
 
+_THEMES = ("ansi-dark", "textual-ansi")  # the second is what Textual called it before 8
 _LOOK = 1.0  # seconds between two looks
 _SHARE = 3.0  # a look that takes long is followed by a pause so many times as long
 
@@ -42,8 +43,8 @@ class Top(App[None]):
 
     def __init__(self, given: Given) -> None:
         """`given`: what it is about."""
-        super().__init__()
-        self.theme = "ansi-dark"  # the terminal's own colours, whichever they are
+        super().__init__(ansi_color=True)  # the terminal's own colours, whichever they are; with NO_COLOR none
+        self.theme = next(name for name in _THEMES if name in self.available_themes)
         self.given = given
         self.wish = Wish()
         self.wished: dict[str, tuple[int, int]] = {}  # row -> priority that was seen, that was asked for

@@ -18,7 +18,7 @@ from lightex.core.root import Root
 from lightex.core.summary import Summary
 from lightex.mon import actions
 from lightex.mon.top.aside import aside
-from lightex.mon.top.words import middle, plain
+from lightex.mon.top.words import frame, middle, plain
 
 _NAME = 24  # columns of a name
 
@@ -36,16 +36,16 @@ class CloneForm(ModalScreen[str | None]):
         Binding("down", "app.focus_next", show=False),
         Binding("up", "app.focus_previous", show=False),
     ]
-    DEFAULT_CSS = """
-    CloneForm { align: center middle; }
-    CloneForm > #form { width: 90%; max-width: 100; height: auto; max-height: 90%; border: round ansi_default;
-                        padding: 0 1; background: ansi_default; }
-    CloneForm #fields { height: auto; max-height: 12; scrollbar-size-vertical: 1; }
-    CloneForm Horizontal { height: 1; }
-    CloneForm .name { width: 26; height: 1; }
-    CloneForm Input { width: 1fr; height: 1; border: none; padding: 0; }
-    CloneForm Input:focus { text-style: reverse; }
-    CloneForm #said { height: auto; max-height: 8; margin-top: 1; }
+    DEFAULT_CSS = f"""
+    CloneForm {{ align: center middle; }}
+    CloneForm > #form {{ width: 90%; max-width: 100; height: auto; max-height: 90%; border: {frame()} ansi_default;
+                        padding: 0 1; background: ansi_default; }}
+    CloneForm #fields {{ height: auto; max-height: 12; scrollbar-size-vertical: 1; }}
+    CloneForm Horizontal {{ height: 1; }}
+    CloneForm .name {{ width: 26; height: 1; }}
+    CloneForm Input {{ width: 1fr; height: 1; border: none !important; padding: 0; }}
+    CloneForm Input:focus {{ text-style: reverse; }}
+    CloneForm #said {{ height: auto; max-height: 8; margin-top: 1; }}
     """
 
     def __init__(self, root: Root, run: Summary) -> None:
@@ -65,10 +65,10 @@ class CloneForm(ModalScreen[str | None]):
                 for number, (name, value) in enumerate(self._params.items()):
                     with Horizontal():
                         yield Static(middle(plain(name), _NAME), classes="name", markup=False)
-                        yield Input(value, id=f"field{number}", compact=True, select_on_focus=False)
+                        yield Input(value, id=f"field{number}", select_on_focus=False)
             with Horizontal():
                 yield Static("anything else", classes="name", markup=False)
-                yield Input(placeholder="resources.memory=2GiB hp.seed=1,2", id="more", compact=True)
+                yield Input(placeholder="resources.memory=2GiB hp.seed=1,2", id="more")
             yield Static("enter starts it   up and down move   esc leaves", id="said", markup=False)
 
     def on_mount(self) -> None:

@@ -15,11 +15,11 @@ from lightex.core.summary import Summary
 from lightex.mon.top.aside import aside
 from lightex.mon.top.log import coloured
 from lightex.mon.top.watch import Given, Why
-from lightex.mon.top.words import plain
+from lightex.mon.top.words import frame, plain
 
 _BOX = """
     {name} {{ align: center middle; }}
-    {name} > .box {{ width: 90%; max-width: 100; height: auto; max-height: 90%; border: round ansi_default;
+    {name} > .box {{ width: 90%; max-width: 100; height: auto; max-height: 90%; border: {frame} ansi_default;
                      padding: 0 1; background: ansi_default; overflow-x: hidden; scrollbar-size-vertical: 1; }}
 """
 
@@ -49,7 +49,7 @@ class Box(ModalScreen[bool]):
         Binding("down,j", "scroll(1)", show=False),
         Binding("up,k", "scroll(-1)", show=False),
     ]
-    DEFAULT_CSS = _BOX.format(name="Box")
+    DEFAULT_CSS = _BOX.format(name="Box", frame=frame())
 
     def text(self) -> Text:
         """What is in it at first."""

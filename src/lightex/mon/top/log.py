@@ -28,6 +28,7 @@ from lightex.mon.top.words import end, plain
 
 _LOOK = 0.25  # seconds between two looks at the file
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_()].?)")
+_PLAIN = Style()
 _NOTHING = Part(0, 0, (), 0)
 
 
@@ -125,15 +126,14 @@ class LogView(ScrollView, can_focus=True):
         """A row of what is in view."""
         place, width = y + round(self.scroll_y), self.size.width
         if place >= len(self._rows):
-            return Strip.blank(width)
+            return Strip.blank(width, _PLAIN)
         number, begin, stop = self._rows[place]
         text = coloured(self.part.lines[number].text)
         if self.word:
             text.highlight_regex(re.compile(re.escape(self.word), re.IGNORECASE), Style(reverse=True, bold=True))
-        segments = [s for s in text[begin:stop].render(self.app.console) if s.text != "\n"]
-        if not segments:
-            segments = [Segment("")]
-        return Strip(segments).adjust_cell_length(width)
+        made = text[begin:stop].render(self.app.console)
+        segments = [Segment(each.text, each.style or _PLAIN) for each in made if each.text != "\n"]
+        return Strip(segments).adjust_cell_length(width, _PLAIN)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """As any view does; and tell it."""
@@ -152,7 +152,7 @@ class LogScreen(Screen[None]):
     DEFAULT_CSS = """
     LogScreen > #log-title { height: 1; text-style: bold; }
     LogScreen > #log-state { height: 1; }
-    LogScreen > Input { height: 1; border: none; padding: 0; display: none; }
+    LogScreen > Input { height: 1; border: none !important; padding: 0; display: none; }
     """
     BINDINGS = [
         Binding("down,j", "by(1)", show=False),
@@ -180,7 +180,7 @@ class LogScreen(Screen[None]):
             end(f"{self._run.short_id}  {self._run.experiment}  output.log", 200), id="log-title", markup=False
         )
         yield self._view
-        yield Input(placeholder="a word; enter finds it upwards", compact=True)
+        yield Input(placeholder="a word; enter finds it upwards")
         yield Static(id="log-state", markup=False)
 
     def on_mount(self) -> None:

@@ -24,7 +24,7 @@ class Overview(RunScreen):
     DEFAULT_CSS = """
     Overview > #header { height: auto; min-height: 2; margin-bottom: 1; }
     Overview > #keys { height: 1; }
-    Overview > Input { height: 1; border: none; padding: 0; display: none; }
+    Overview > Input { height: 1; border: none !important; padding: 0; display: none; }
     """
     BINDINGS = [
         Binding("enter", "open", show=False),
@@ -42,7 +42,7 @@ class Overview(RunScreen):
         yield Static("reading the runs ...", id="header", markup=False)
         yield Table()
         yield Told()
-        yield Input(placeholder="a word of what is shown: id, experiment, lr=0.1, state, reason, node", compact=True)
+        yield Input(placeholder="a word of what is shown: id, experiment, lr=0.1, state, reason, node")
         yield Static(_KEYS, id="keys", markup=False)
 
     def on_mount(self) -> None:

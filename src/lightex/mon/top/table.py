@@ -18,14 +18,14 @@ from lightex.mon.top.sections import Row, Section
 from lightex.mon.top.words import TONES
 
 _MARGIN = "  "
-_TITLE, _DIM = Style(bold=True), Style(dim=True)
+_PLAIN, _TITLE, _DIM = Style(), Style(bold=True), Style(dim=True)
 
 
 @dataclass(frozen=True)
 class _Line:
     """A line: what is drawn of it, the row that it is, the section that it belongs to."""
 
-    parts: tuple[tuple[str, Style | None], ...]
+    parts: tuple[tuple[str, Style], ...]
     section: int
     row: Row | None = None
 
@@ -95,7 +95,7 @@ class Table(ScrollView, can_focus=True):
         self._lines.append(_Line(((name, _TITLE), (_beside(name, _MARGIN + head), _DIM)), number))
         for row in section.rows:
             cells = line(section.columns, row.cells, found)
-            parts = tuple((text, _tone(text) if column.state else None) for text, column in cells)
+            parts = tuple((text, _tone(text) if column.state else _PLAIN) for text, column in cells)
             self._lines.append(_Line(parts, number, row))
         if section.note:
             self._lines.append(_Line(((_MARGIN + section.note, _DIM),), number))
@@ -184,14 +184,14 @@ class Table(ScrollView, can_focus=True):
         """A line of what is in view."""
         number, width = y + round(self.scroll_y), self.size.width
         if number >= len(self._lines):
-            return Strip.blank(width)
+            return Strip.blank(width, _PLAIN)
         shown = self._lines[number]
         if y == 0 and number and number not in self._titles:
             shown = self._lines[self._titles[shown.section]]
         if shown.row is None:
-            return Strip([Segment(text, style) for text, style in shown.parts]).adjust_cell_length(width)
+            return Strip([Segment(text, style) for text, style in shown.parts]).adjust_cell_length(width, _PLAIN)
         here = shown.row.key == self._cursor
-        style = Style(reverse=True) if here else None
+        style = Style(reverse=True) if here else _PLAIN
         segments = [Segment("> " if here else _MARGIN, style)]
         segments += [Segment(text, style if here else tone) for text, tone in shown.parts]
         return Strip(segments).adjust_cell_length(width, style)
@@ -205,6 +205,6 @@ def _beside(name: str, head: str) -> str:
     return " " * (cut - len(name)) + head[cut:]
 
 
-def _tone(text: str) -> Style | None:
+def _tone(text: str) -> Style:
     colour = TONES.get(text.strip())
-    return Style(color=colour) if colour else None
+    return Style(color=colour) if colour else _PLAIN

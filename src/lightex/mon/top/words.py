@@ -15,7 +15,7 @@ from lightex.core.units import format_duration, format_size
 from lightex.mon.progress import Progress
 
 TONES = {SUCCEEDED: "green", FAILED: "red", LOST: "red", CANCELLED: "yellow", RUNNING: "cyan"}
-"""The colour of a state, of the terminal's own palette: never the only sign of it, and no blue, which is dark on black."""
+"""The colour of a state, of the terminal's palette, and never its only sign. No blue: it is dark on black."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -25,6 +25,11 @@ def unicode() -> bool:
     """Whether the terminal shows more than ASCII, as far as the locale tells; tmux draws by it as well."""
     said = next((os.environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(name)), "")
     return "utf" in said.lower()
+
+
+def frame() -> str:
+    """A border, as CSS names it."""
+    return "round" if unicode() else "ascii"
 
 
 def plain(text: str) -> str:
