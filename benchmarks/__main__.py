@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import dispatch, docker, index, kubernetes, logging, plan, query, queue, ray, sinks, slurm, startup
+from benchmarks import dispatch, docker, index, kubernetes, logging, plan, query, queue, ray, sinks, slurm, startup, top
 
-MODULES = (dispatch, queue, docker, kubernetes, slurm, ray, logging, startup, plan, index, query, sinks)
+MODULES = (dispatch, queue, docker, kubernetes, slurm, ray, logging, startup, plan, index, query, sinks, top)
 ALL = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 
 for name in sys.argv[1:] or ALL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from lightex.mon.top.words import plain
 
 if TYPE_CHECKING:
     from lightex.mon.top.app import Top
+
+_HEEDED = 3.0  # seconds within which a dispatcher has done what it was asked for, and that is seen
 
 
 class RunScreen(Screen[None]):
@@ -169,12 +172,13 @@ class RunScreen(Screen[None]):
 
     async def _prioritize(self, row: Row, by: int) -> None:
         root, wished = self.top.given.root, self.top.wished
-        runs = [row.run] if row.run else await self._of(row, QUEUED)
-        if not runs:
-            self.top.tell(bad(LightexError("none of its runs waits to be started")))
-            return
-        seen = int(runs[0].wants.get("priority") or 0)
-        before, asked = wished.get(row.key, (seen, seen))
-        wanted = (asked if before == seen else seen) + by  # asked for, and not yet to be seen
-        wished[row.key] = (seen, wanted)
-        await self._done(lambda: actions.prioritize(root, runs, wanted))
+        async with self.top.in_turn:  # of two quick keys the second counts from what the first asked for
+            runs = [row.run] if row.run else await self._of(row, QUEUED)
+            if not runs:
+                self.top.tell(bad(LightexError("none of its runs waits to be started")))
+                return
+            asked, when = wished.get(row.key, (0, 0.0))
+            fresh = time.monotonic() - when < _HEEDED
+            wanted = (asked if fresh else int(runs[0].wants.get("priority") or 0)) + by
+            wished[row.key] = (wanted, time.monotonic())
+            await self._done(lambda: actions.prioritize(root, runs, wanted))

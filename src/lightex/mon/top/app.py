@@ -47,7 +47,8 @@ class Top(App[None]):
         self.theme = next(name for name in _THEMES if name in self.available_themes)
         self.given = given
         self.wish = Wish()
-        self.wished: dict[str, tuple[int, int]] = {}  # row -> priority that was seen, that was asked for
+        self.wished: dict[str, tuple[int, float]] = {}  # row -> priority that was asked for, when
+        self.in_turn = asyncio.Lock()
         self.saying: Saying | None = None
         self.watching = Watch(given, self._read)
         self._overview = Overview()

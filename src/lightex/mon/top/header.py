@@ -67,5 +67,5 @@ def _share(part: float, whole: float) -> float:
 
 
 def _nodes(nodes: list[Node]) -> str:
-    others = [node for node in nodes if node.name != host()]
+    others = [node for node in nodes if node.name != host() and node.runs[0].node]
     return "".join(f"   {node.name}: {len(node.runs)} run{'s' * (len(node.runs) != 1)}" for node in others)

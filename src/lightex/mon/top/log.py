@@ -57,6 +57,7 @@ class LogView(ScrollView, can_focus=True):
         super().__init__()
         self.part = _NOTHING
         self.word = ""
+        self.following = True
         self.match = -1  # the byte at which what was found stands
         self._rows: list[tuple[int, int, int]] = []  # line, from, to
         self._moved = moved
@@ -81,19 +82,20 @@ class LogView(ScrollView, can_focus=True):
 
         Args:
             part: which.
-            at: the byte whose line is to be in the middle; -1: the end; None: what is in view stays there.
+            at: the byte whose line is to be in the middle; None: the end where it is followed, else what is in view.
         """
         top = self.top
         self.part = part
-        self._rows = [row for number, each in enumerate(part.lines) for row in self._wrapped(number, each)]
+        lines = part.lines if self.size.width else ()  # it is not laid out yet
+        self._rows = [row for number, each in enumerate(lines) for row in self._wrapped(number, each)]
         self.virtual_size = Size(self.size.width, len(self._rows))
-        if at == -1:
-            wanted = len(self._rows) - self.size.height
-        elif at is None:
-            wanted = self._row(top)
-        else:
+        if at is not None:
             wanted = self._row(at) - self.size.height // 2
-        self.scroll_to(y=max(0, min(wanted, len(self._rows) - self.size.height)), animate=False)
+        elif self.following:
+            wanted = len(self._rows)
+        else:
+            wanted = self._row(top)
+        self.scroll_to(y=max(0, min(wanted, len(self._rows) - self.size.height)), animate=False, force=True)
         self.refresh()
 
     def _row(self, byte: int) -> int:
@@ -171,7 +173,7 @@ class LogScreen(Screen[None]):
     def __init__(self, run: Summary) -> None:
         super().__init__()
         self._run, self._file = run, LogFile(RunDir(run.dir).output_file)
-        self._following, self._busy, self._searching, self._said = True, False, False, ""
+        self._busy, self._searching, self._said = False, False, ""
         self._view = LogView(self._moved)
 
     def compose(self) -> ComposeResult:
@@ -189,7 +191,7 @@ class LogScreen(Screen[None]):
         self.run_worker(self._keep_looking(), exclusive=True)
 
     async def _keep_looking(self) -> None:
-        self._view.show(await aside(self._file.tail), -1)
+        self._view.show(await aside(self._file.tail))
         while True:
             self._tell()
             await asyncio.sleep(_LOOK)
@@ -198,7 +200,7 @@ class LogScreen(Screen[None]):
                 continue
             more = await aside(lambda part=part: self._file.after(part))  # type: ignore[misc]
             if more is not part and self._view.part is part:
-                self._view.show(more, -1 if self._following else None)
+                self._view.show(more)
 
     def _moved(self) -> None:
         """Read on where the view has come near an end of what was read."""
@@ -232,7 +234,7 @@ class LogScreen(Screen[None]):
             said = "nothing was printed yet" if not self._run.ended else "nothing was printed"
         else:
             percent = 100 * min(view.last, view.part.whole) // view.part.whole
-            state = "following" if self._following else f"at {percent} %"
+            state = "following" if self._view.following else f"at {percent} %"
             said = f"{state} of {format_size(view.part.whole)}"
         keys = "f follow  / search  n N next  g G ends  q back"
         text = f"{said}   {self._said}".rstrip() if self._said else said
@@ -242,8 +244,8 @@ class LogScreen(Screen[None]):
 
     def action_by(self, rows: int) -> None:
         """Scroll."""
-        self._following, self._said = False, ""
-        self._view.scroll_to(y=self._view.scroll_y + rows, animate=False)
+        self._view.following, self._said = False, ""
+        self._view.scroll_to(y=self._view.scroll_y + rows, animate=False, force=True)
         self._tell()
 
     def action_page(self, by: int) -> None:
@@ -252,18 +254,18 @@ class LogScreen(Screen[None]):
 
     def action_begin(self) -> None:
         """Go to the beginning."""
-        self._following = False
+        self._view.following = False
         self._load(self._file.head, 0)
 
     def action_finish(self) -> None:
         """Go to the end, and follow it."""
-        self._following = True
-        self._load(self._file.tail, -1)
+        self._view.following = True
+        self._load(self._file.tail)
 
     def action_follow(self) -> None:
         """Follow what is written, or stay."""
-        if self._following:
-            self._following = False
+        if self._view.following:
+            self._view.following = False
             self._tell()
         else:
             self.action_finish()
@@ -301,7 +303,7 @@ class LogScreen(Screen[None]):
         """Find the word again."""
         if not self._view.word or self._searching:
             return
-        self._following, self._searching, self._said = False, True, ""
+        self._view.following, self._searching, self._said = False, True, ""
         self._tell()
         self.run_worker(self._find(up))
 

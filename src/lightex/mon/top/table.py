@@ -168,9 +168,10 @@ class Table(ScrollView, can_focus=True):
             top = 0
         elif place <= top:
             top = place - 1
-        elif place >= top + height:
-            top = place - height + 1
-        self.scroll_to(y=max(0, min(top, len(self._lines) - height)), animate=False)
+        else:
+            below = place + 1 < len(self._lines) and not self._lines[place + 1].row  # a note belongs to the last row
+            top = max(top, place + below - height + 1)
+        self.scroll_to(y=max(0, min(top, len(self._lines) - height)), animate=False, force=True)
 
     def on_resize(self, _event: events.Resize) -> None:
         """Lay out anew."""

@@ -148,8 +148,12 @@ class Watch:
         return await self._thread.ask(lambda: self._look(wish))
 
     async def ask(self, question: Callable[[Index], T]) -> T:
-        """What the index answers, as of the last look."""
-        return await self._thread.ask(lambda: question(self._open()))
+        """What the index answers, as of now.
+
+        Raises:
+            StorageError: as `look` does.
+        """
+        return await self._thread.ask(lambda: question(self._fresh()))
 
     async def close(self) -> None:
         """Let go of the index; a long reading is given up."""
@@ -159,9 +163,11 @@ class Watch:
             await self._thread.ask(index.close)
         self._thread.close(_PARTING)
 
-    def _open(self) -> Index:
+    def _fresh(self) -> Index:
         if self._index is None:
             self._index = Index(self._given.root, self._told)
+        else:
+            self._index.refresh(self._told, whole=False)
         return self._index
 
     def _told(self, done: int, total: int) -> None:
@@ -170,10 +176,7 @@ class Watch:
         self._progress(done, total)
 
     def _look(self, wish: Wish) -> Sight:
-        fresh = self._index is None
-        index = self._open()
-        if not fresh:
-            index.refresh(self._told, whole=False)
+        index = self._fresh()
         within = self._given.within
         if wish.sweep:
             within = f"({within[0]}) AND sweep = ?", (*within[1], wish.sweep)
