@@ -23,7 +23,7 @@ def command(root: str | None, /, which: tuple[str, ...]) -> int:
     Only some runs or sweeps, if they are named. `?` shows the keys: details, logs, why, stop, retry, clone. `q` leaves,
     and what runs goes on.
     """
-    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+    if not _is_terminal():
         raise LightexError(
             "lx top draws on a terminal, and this is none", "lx ls lists runs (--json), lx attach follows a sweep"
         )
@@ -32,9 +32,10 @@ def command(root: str | None, /, which: tuple[str, ...]) -> int:
     try:
         from lightex.mon.top.app import Top
     except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] == "lightex":
+        missing = str(error.name).partition(".")[0]
+        if missing == "lightex":
             raise
-        raise LightexError(f"lx top needs {error.name}", "pip install 'lightex[tui]'") from None
+        raise LightexError(f"lx top needs {missing}", "pip install 'lightex[tui]'") from None
     from lightex.dispatcher.why import why
     from lightex.machine import Machines
     from lightex.mon.top.watch import Given
@@ -42,6 +43,10 @@ def command(root: str | None, /, which: tuple[str, ...]) -> int:
     app = Top(Given(folder, Machines().look, why, within, " ".join(which)))
     app.run(mouse=False)  # the terminal's own selection of text goes on working
     return app.return_code or 0
+
+
+def _is_terminal() -> bool:
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def _within(folder: Root, which: tuple[str, ...]) -> Condition:

@@ -33,6 +33,8 @@ class Detail(RunScreen):
         Binding("escape,q,enter", "leave", show=False),
         Binding("down,j", "scroll(1)", show=False),
         Binding("up,k", "scroll(-1)", show=False),
+        Binding("pagedown,space", "scroll(10)", show=False),
+        Binding("pageup", "scroll(-10)", show=False),
     ]
 
     def __init__(self, run: Summary) -> None:

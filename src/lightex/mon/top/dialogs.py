@@ -48,6 +48,8 @@ class Box(ModalScreen[bool]):
         Binding("escape,q,enter", "leave", show=False),
         Binding("down,j", "scroll(1)", show=False),
         Binding("up,k", "scroll(-1)", show=False),
+        Binding("pagedown,space", "scroll(10)", show=False),
+        Binding("pageup", "scroll(-10)", show=False),
     ]
     DEFAULT_CSS = _BOX.format(name="Box", frame=frame())
 

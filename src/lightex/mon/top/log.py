@@ -47,7 +47,7 @@ def bare(text: str) -> str:
     return plain((_ESCAPE.sub("", text) if "\x1b" in text else text).expandtabs(8))
 
 
-class LogView(ScrollView, can_focus=True):
+class LogView(ScrollView, can_focus=True, inherit_bindings=False):
     """Lines, wrapped to what fits."""
 
     DEFAULT_CSS = "LogView { height: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; }"
@@ -173,7 +173,7 @@ class LogScreen(Screen[None]):
     def __init__(self, run: Summary) -> None:
         super().__init__()
         self._run, self._file = run, LogFile(RunDir(run.dir).output_file)
-        self._busy, self._searching, self._said = False, False, ""
+        self._busy, self._searching, self._said, self._state = False, False, "", ""
         self._view = LogView(self._moved)
 
     def compose(self) -> ComposeResult:
@@ -238,7 +238,10 @@ class LogScreen(Screen[None]):
             said = f"{state} of {format_size(view.part.whole)}"
         keys = "f follow  / search  n N next  g G ends  q back"
         text = f"{said}   {self._said}".rstrip() if self._said else said
-        self.query_one("#log-state", Static).update(end(f"{text}   {keys}", self.size.width))
+        text = end(f"{text}   {keys}", self.size.width)
+        if text != self._state:
+            self._state = text
+            self.query_one("#log-state", Static).update(text)
 
     # ------------------------------------------------------------------ moving
 
