@@ -150,11 +150,13 @@ def test_a_pipe_is_refused_with_what_to_use(lx):
                         "  lx ls lists runs (--json), lx attach follows a sweep\n")  # fmt: skip
 
 
-def test_without_textual_it_says_how_to_get_it(tmp_path, monkeypatch, lx):
-    for name in [name for name in sys.modules if name.startswith(("textual", "lightex.mon.top"))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "textual", None)
-    monkeypatch.setattr("lightex.cli.top._is_terminal", lambda: True)
-    done = lx("--root", tmp_path, "top")
-    assert done.code == 2
-    assert done.err == "error: lx top needs textual\n  pip install 'lightex[tui]'\n"
+def test_without_textual_it_says_how_to_get_it(tmp_path):
+    code = f"""import sys
+sys.modules["textual"] = None
+import lightex.cli.top
+lightex.cli.top._is_terminal = lambda: True
+from lightex.cli import main
+main(["--root", {str(tmp_path)!r}, "top"])"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: lx top needs textual\n  pip install 'lightex[tui]'\n"
