@@ -17,16 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from lightex.core.errors import StorageError
+from lightex.core.index import Index
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
 from lightex.dispatcher.why import why
 from lightex.machine import Machines
+from lightex.mon.state import picture
 from lightex.mon.top.app import Top
 from lightex.mon.top.columns import Column, line, widths
+from lightex.mon.top.header import header
 from lightex.mon.top.log import bare, coloured
 from lightex.mon.top.logfile import LogFile
 from lightex.mon.top.table import Table
-from lightex.mon.top.watch import Given
+from lightex.mon.top.watch import Given, Sight, Wish
 from lightex.mon.top.words import end, middle
 from tests.helpers import LX, make_run
 
@@ -390,6 +394,39 @@ def test_a_line_shows_its_colours_and_no_other_effect_of_what_it_holds():
     assert text.plain.startswith("ared")
     assert any("color(1)" in str(span.style) for span in text.spans)
     assert bare("\x1b[31mred\x1b[0m") == "red"
+
+
+def test_the_header_tells_what_is_leased_of_this_machine_and_which_others_are_at_work(runs):
+    devices = [
+        SimpleNamespace(name=str(n), memory=80 << 30, used=2 << 30, use=0.97, runs=["a"] * (n < 2)) for n in range(3)
+    ]
+    machine = SimpleNamespace(**(vars(MACHINE) | {"devices": devices}))
+    run = make_run(runs, "aaaa-001", state=None)
+    now(run, process={"host": "node2", "pid": 1, "born": "1"}, gpus=["0"])
+    with Index(Root(runs)) as index:
+        sight = Sight(Wish(word="a"), picture(index), machine, None)
+    shown = header("/runs", sight, 200).plain
+    assert "GPUs 2/3 leased (busy 97% 97% 97%)" in shown
+    assert "node2: 1 run" in shown
+    assert "only 'a'; esc shows all again" in shown
+
+
+def test_a_look_that_fails_is_told_and_looked_again(runs, monkeypatch):
+    make_run(runs, "aaaa-001", state=None)
+
+    async def scenario():
+        async with top(runs) as (app, _):
+            with monkeypatch.context() as patch:
+                patch.setattr("lightex.mon.top.watch.picture", broken)
+                await shows(app, "error: the index was broken")
+                assert "try again" in screen(app)
+            make_run(runs, "bbbb-001", state=None)
+            await shows(app, "bbbb-001")
+
+    def broken(*_, **__):
+        raise StorageError("the index was broken", "try again")
+
+    asyncio.run(scenario())
 
 
 @given(st.text(max_size=60), st.integers(0, 40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ def command(root: str | None, /, which: tuple[str, ...]) -> int:
     Only some runs or sweeps, if they are named. `?` shows the keys: details, logs, why, stop, retry, clone. `q` leaves,
     and what runs goes on.
     """
+    if os.environ.get("TERM") == "dumb":
+        raise LightexError("lx top moves the cursor, which this terminal (TERM=dumb) cannot", "lx ls lists runs")
     if not _is_terminal():
         raise LightexError(
             "lx top draws on a terminal, and this is none", "lx ls lists runs (--json), lx attach follows a sweep"

@@ -39,7 +39,10 @@ class Top(App[None]):
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = None
     CSS = "* { scrollbar-background: ansi_default; scrollbar-color: ansi_bright_black; }"
-    BINDINGS = [Binding("ctrl+c", "quit", show=False, priority=True)]
+    BINDINGS = [
+        Binding("ctrl+c", "quit", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", show=False, priority=True),
+    ]
 
     def __init__(self, given: Given) -> None:
         """`given`: what it is about."""

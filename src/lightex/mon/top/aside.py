@@ -18,8 +18,7 @@ class Aside:
 
     def __init__(self, name: str) -> None:
         self._asked: SimpleQueue[_Asked | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     async def ask(self, work: Callable[[], T]) -> T:
         """What a call returns, or raises."""
@@ -28,11 +27,9 @@ class Aside:
         self._asked.put((work, future, loop))
         return await future
 
-    def close(self, patience: float = 0.0) -> None:
-        """Let it end after what was asked; wait so many seconds for that."""
+    def close(self) -> None:
+        """Let it end after what was asked."""
         self._asked.put(None)
-        if patience:
-            self._thread.join(patience)
 
     def _work(self) -> None:
         while (asked := self._asked.get()) is not None:

@@ -59,7 +59,7 @@ class Detail(RunScreen):
             return
         self.run = sight.close.run
         text = _text(sight.close, sight.picture.at, max(20, self.size.width - 1))
-        if text != self._shown or (self._shown and text.spans != self._shown.spans):
+        if text != self._shown:
             self._shown = text
             self.query_one("#about", Static).update(text)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -158,12 +160,18 @@ class Watch:
     async def close(self) -> None:
         """Let go of the index; a long reading is given up."""
         self._leaving = True
+        with suppress(TimeoutError):  # a file server hangs: the thread dies with the process
+            await asyncio.wait_for(self._thread.ask(self._shut), _PARTING)
+        self._thread.close()
+
+    def _shut(self) -> None:
         if self._index:
-            index, self._index = self._index, None
-            await self._thread.ask(index.close)
-        self._thread.close(_PARTING)
+            self._index.close()
+            self._index = None
 
     def _fresh(self) -> Index:
+        if self._leaving:
+            raise StorageError("given up")
         if self._index is None:
             self._index = Index(self._given.root, self._told)
         else:
