@@ -17,6 +17,7 @@ from benchmarks import (
     sinks,
     slurm,
     startup,
+    top,
 )
 
 MODULES = (
@@ -34,6 +35,7 @@ MODULES = (
     browser,
     monitor,
     sinks,
+    top,
 )
 ALL = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 

@@ -24,7 +24,7 @@ def loaded_by(code):
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-HEAVY = {"pydantic", "jinja2", "rich", "ruamel", "orjson", "psutil", "sqlite3", "asyncio", "pynvml"}
+HEAVY = {"pydantic", "jinja2", "rich", "ruamel", "orjson", "psutil", "sqlite3", "asyncio", "pynvml", "textual"}
 
 
 def test_help_imports_click_and_nothing_of_ours_but_the_group():
@@ -40,6 +40,10 @@ def test_a_training_that_logs_imports_no_config_library():
 
 def test_listing_runs_imports_no_config_library():
     assert loaded_by("import lightex.cli.ls") & (HEAVY - {"orjson"}) == set()
+
+
+def test_lx_top_loads_its_screen_only_where_there_is_a_terminal():
+    assert loaded_by("import lightex.cli.top") & (HEAVY - {"orjson"}) == set()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": "Compare runs: what differs, best first.",
     "plot": "Draw metrics of runs, in the terminal or to a file.",
     "query": "Ask runs in SQL.",
+    "top": "Watch what every job is doing, in the terminal.",
     "ui": "Look at runs in the browser.",
     "alert": "Be told when runs fail, stall, or finish.",
     "note": "Note something of runs: a text, tags, that they are put away.",

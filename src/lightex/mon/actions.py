@@ -39,6 +39,16 @@ def stop(root: Root, runs: Sequence[Summary], who: str, kill: bool = False) -> s
     return f"{_count(open_runs)} asked to end" + ("" if kill else ", each within its grace")
 
 
+def stop_sweep(root: Root, sweep: str, who: str, kill: bool = False) -> str:
+    """Have a whole sweep ended, what waits as well; returns what came of it.
+
+    Raises:
+        LightexError: nothing is at work on it.
+    """
+    root.sweep(sweep).stop(None, f"stopped by {who}", kill)
+    return f"sweep {sweep} asked to end" + ("" if kill else ", each run within its grace")
+
+
 def retry(root: Root, runs: Sequence[Summary]) -> str:
     """Run runs that have not succeeded once more; returns what came of it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,14 @@ from lightex.core.summary import Summary
 from lightex.mon.progress import Progress, progress_of
 
 _RUNNING_SHOWN, _WAITING_SHOWN, _ENDED_SHOWN = 100, 50, 20
+_LOOKED_THROUGH = 2000  # runs of a kind among which those to keep are sought
 _LATELY = 86400.0  # seconds
 _TAIL = 400  # bytes of the samples that hold the last one
 _STALE = 30.0  # seconds after which a sample says nothing of now
+
+
+Condition = tuple[str, tuple[object, ...]]
+"""What has to hold of runs: SQL over the columns of the index, never anybody's text, and values for its marks."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +114,43 @@ class Picture:
     at: float = 0.0
 
 
-def picture(index: Index, now: float | None = None) -> Picture:
+EVERYTHING: Condition = ("1", ())
+
+
+def picture(
+    index: Index,
+    now: float | None = None,
+    within: Condition = EVERYTHING,
+    keep: Callable[[Summary], bool] | None = None,
+) -> Picture:
     """Look at everything.
 
     Args:
         index: of the root, brought up to date.
         now: UTC seconds since the epoch; default: the clock.
+        within: only runs for which it holds, and sweeps that have such.
+        keep: only such runs are shown; counts and sweeps are of all.
     """
     at = time.time() if now is None else now
+    where, values = within
     counts = {
-        str(state): int(str(count)) for state, count in index.rows("SELECT status, count(*) FROM runs GROUP BY 1")
+        str(state): int(str(count))
+        for state, count in index.rows(f"SELECT status, count(*) FROM runs WHERE {where} GROUP BY 1", values)  # noqa: S608
     }
-    running = index.select("status = ?", (RUNNING,), "started DESC, id DESC", _RUNNING_SHOWN)
+
+    def some(condition: str, more: Sequence[object], order: str, most: int) -> list[Summary]:
+        limit = most if keep is None else _LOOKED_THROUGH
+        found = index.select(f"({where}) AND {condition}", (*values, *more), order, limit)
+        return found if keep is None else [run for run in found if keep(run)][:most]
+
+    running = some("status = ?", (RUNNING,), "started DESC, id DESC", _RUNNING_SHOWN)
     live = [Live(run, progress_of(run, at), last_usage(run, at)) for run in running]
     return Picture(
         counts=counts,
         running=live,
-        waiting=index.select("status IN (?, ?)", (SUBMITTED, QUEUED), "status DESC, id", _WAITING_SHOWN),
-        ended=index.select("ended > ?", (at - _LATELY,), "ended DESC", _ENDED_SHOWN),
-        sweeps=_sweeps(index, at),
+        waiting=some("status IN (?, ?)", (SUBMITTED, QUEUED), "status DESC, id", _WAITING_SHOWN),
+        ended=some("ended > ?", (at - _LATELY,), "ended DESC", _ENDED_SHOWN),
+        sweeps=_sweeps(index, at, within),
         nodes=_nodes(live),
         at=at,
     )
@@ -145,12 +168,13 @@ def last_usage(run: Summary, now: float) -> dict[str, Any]:
     return found[-1] if found and now - float(found[-1]["time"]) < _STALE else {}
 
 
-def _sweeps(index: Index, now: float) -> list[SweepRow]:
+def _sweeps(index: Index, now: float, within: Condition) -> list[SweepRow]:
+    where, values = within
+    of_now = f"SELECT DISTINCT sweep FROM runs WHERE ({where}) AND (status IN (?, ?, ?) OR ended > ?)"  # noqa: S608
     rows = index.rows(
-        "SELECT sweep, status, count(*), avg(duration), min(config_name), min(experiment) FROM runs "
-        "WHERE sweep IN (SELECT DISTINCT sweep FROM runs WHERE status IN (?, ?, ?) OR ended > ?) "
-        "GROUP BY sweep, status",
-        (QUEUED, SUBMITTED, RUNNING, now - _LATELY),
+        "SELECT sweep, status, count(*), avg(duration), min(config_name), min(experiment) FROM runs "  # noqa: S608
+        f"WHERE sweep IN ({of_now}) GROUP BY sweep, status",
+        (*values, QUEUED, SUBMITTED, RUNNING, now - _LATELY),
     )
     by_sweep: dict[str, dict[str, tuple[int, float | None]]] = {}
     names: dict[str, str] = {}

@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.root import Root
+from lightex.machine import Machines
 from lightex.qviz.filters import FilterError
 from lightex.qviz.pages import FILTERS, routes
 from lightex.qviz.pages.charts import warm_up
@@ -28,7 +29,6 @@ from lightex.web import monitor
 from lightex.web.export import chart_page
 from lightex.web.guard import Guard
 from lightex.web.live import Live
-from lightex.web.machine import Machines
 
 STATIC = Path(__file__).parent / "static"
 

@@ -16,11 +16,11 @@ from lightex.core.liveness import host, user
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 from lightex.dispatcher.why import why
+from lightex.machine import Machine
 from lightex.mon import actions
 from lightex.mon.prometheus import TYPE, exposition
 from lightex.mon.state import Picture, picture
 from lightex.qviz.pages.asking import Json, ask, one_run, some_runs
-from lightex.web.machine import Machine
 
 _BODY = 1 << 16  # bytes of a request
 _MOST_OVERRIDES = 50

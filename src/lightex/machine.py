@@ -1,4 +1,4 @@
-"""What this machine has to share out, and who holds it: the dispatcher's own book, for the monitor's page."""
+"""What this machine has to share out, and who holds it: the dispatcher's own book, for those who watch."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""`lx top`: what every job is doing, in the terminal. Needs Textual (extra `tui`)."""

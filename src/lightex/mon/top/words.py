@@ -1,0 +1,122 @@
+"""How things are said in few columns: texts that fit, bars, sizes, ages, metrics."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+
+from rich.cells import cell_len, set_cell_size
+
+from lightex.core.naming import short_names, show
+from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUCCEEDED
+from lightex.core.summary import Summary
+from lightex.core.units import format_duration, format_size
+from lightex.mon.progress import Progress
+
+TONES = {SUCCEEDED: "green", FAILED: "red", LOST: "red", CANCELLED: "yellow", RUNNING: "cyan"}
+"""The colour of a state, of the terminal's palette, and never its only sign. No blue: it is dark on black."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@cache
+def unicode() -> bool:
+    """Whether the terminal shows more than ASCII, as far as the locale tells; tmux draws by it as well."""
+    said = next((os.environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(name)), "")
+    return "utf" in said.lower()
+
+
+def frame() -> str:
+    """A border, as CSS names it."""
+    return "round" if unicode() else "ascii"
+
+
+def plain(text: str) -> str:
+    """One line, without what would move the cursor: names and reasons are anybody's text."""
+    return _CONTROL.sub(" ", text)
+
+
+def end(text: str, width: int) -> str:
+    """Text cut in its end to so many columns."""
+    if cell_len(text) <= width:
+        return text
+    mark = _mark()
+    return set_cell_size(text, max(0, width - len(mark))).rstrip() + mark if width > len(mark) else mark[:width]
+
+
+def middle(text: str, width: int) -> str:
+    """Text cut in its middle to so many columns: names differ at their ends."""
+    if cell_len(text) <= width:
+        return text
+    mark = _mark()
+    room = width - len(mark)
+    if room < 2:
+        return end(text, width)
+    tail = room // 2
+    last = text[-tail:]
+    while cell_len(last) > tail:
+        last = last[1:]
+    return set_cell_size(text, room - cell_len(last)) + mark + last
+
+
+def _mark() -> str:
+    return "…" if unicode() else ".."
+
+
+def bar(share: float, width: int) -> str:
+    """A share of 1 as a bar."""
+    full = min(width, max(0, round(share * width)))
+    return "█" * full + "░" * (width - full) if unicode() else "#" * full + "-" * (width - full)
+
+
+def far(progress: Progress | None, width: int) -> str:
+    """How far a run is, with a bar of so many columns where the end is known."""
+    if progress is None:
+        return "-"
+    if progress.share is None or not progress.total:
+        return show(progress.done)
+    number = f"{progress.share * 100:3.0f}%" if width < 12 else f"{progress.done:g}/{progress.total:g}"
+    return f"{bar(progress.share, width)} {number}"
+
+
+def size(number: float) -> str:
+    """Bytes in few columns: 311M, 1.5G."""
+    text, _, unit = format_size(number).partition(" ")
+    return f"{text if float(text) < 10 else round(float(text))}{unit.removesuffix('iB')}"
+
+
+def duration(seconds: float | None) -> str:
+    """A duration, or a dash."""
+    return "-" if seconds is None else format_duration(max(0.0, seconds))
+
+
+def ago(seconds: float) -> str:
+    """How long ago, in one unit."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{max(0, seconds):.0f} s ago"
+
+
+def metrics(run: Summary, most: int = 4) -> str:
+    """The last values of a run's metrics, its objective first."""
+    names = list(run.metrics)
+    if run.objective and run.objective[0] in run.metrics:
+        names.remove(run.objective[0])
+        names.insert(0, run.objective[0])
+    short = short_names(names)
+    return plain("  ".join(f"{short[name]} {show(run.metrics[name])}" for name in names[:most]))
+
+
+def needs(run: Summary) -> str:
+    """What a run needs to start, and how urgent it is."""
+    wants, said = run.wants, []
+    for name, word in (("cpus", "cpu"), ("gpus", "gpu"), ("nodes", "nodes")):
+        if isinstance(value := wants.get(name), (int, float)) and (name != "nodes" or value > 1):
+            said.append(f"{value:g} {word}")
+    if isinstance(memory := wants.get("memory"), (int, float)):
+        said.append(size(memory))
+    if wants.get("priority"):
+        said.append(f"priority {wants['priority']}")
+    return plain(", ".join(said))
