@@ -19,6 +19,7 @@ import pytest
 from lightex.core import journal
 from lightex.core.errors import StorageError
 from lightex.core.index import Index, reading
+from lightex.core.index import entry as entries
 from lightex.core.liveness import process_mark
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
@@ -597,3 +598,14 @@ def test_columns_have_an_end_and_the_error_says_what_to_do(root, index):
     index._database.connection.execute("INSERT INTO columns VALUES (1901, 'tags', 'x', 'last')")
     with pytest.raises(Exception, match=r"columns for 1,900 names already\n  remove .*\.sqlite: it is made anew"):
         index.column("metrics", "a")
+
+
+def test_what_a_former_reading_left_may_be_odd_then_the_run_is_read_from_its_beginning(run_dir):
+    run_dir.append_event({"time": 2.0, "state": "RUNNING", "attempt": 1})
+    journal.append(run_dir.records_file(), {"metrics": {"loss": 0.5}, "step": 1})
+    root, path = str(run_dir.path.parents[1]), f"demo/{run_dir.id}"
+    live = entries.read(root, path, lambda _: True).live
+    odd = live.replace(b'"loss":[0.5,1,', b'"loss":[1,')
+    assert odd != live
+    assert entries.read(root, path, lambda _: True, odd).summary.metrics == {"loss": 0.5}
+    assert entries.read(root, path, lambda _: True, b"[]").summary.status == "RUNNING"

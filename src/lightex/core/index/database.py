@@ -18,7 +18,7 @@ from lightex.core.journal import jsonable, number
 from lightex.core.rundir import FORMAT
 from lightex.core.summary import Summary
 
-VERSION = 2 + 1000 * FORMAT
+VERSION = 3 + 1000 * FORMAT
 """Of the tables and of what they were made from; a file of another version is made anew."""
 
 FIELDS = {

@@ -91,6 +91,8 @@ def read(root: str, path: str, supervised: Callable[[str], bool], live: bytes | 
         more = None if last.get("state") in ENDED else _dump(last, done)
     except (StorageError, *ODD) as error:
         cause = error.__cause__ if isinstance(error, StorageError) else error
+        if live:  # what a former reading left may be all that is wrong
+            return read(root, path, supervised)
         passing = isinstance(cause, OSError) and not isinstance(error, FileMissingError)
         return Entry(path, "" if passing else seen, broken(run, error), None)  # what a disk refuses is tried again
     return Entry(path, seen, summary, more)
