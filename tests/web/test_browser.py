@@ -180,6 +180,15 @@ def test_columns_are_chosen_and_put_in_order(visit):
     assert not page.locator("#chooser").is_visible()
 
 
+def test_of_groups_that_are_open_each_has_its_mean_and_band(visit):
+    page = visit("crowd", "?group=status&mean=1")
+    page.click("tr.group .expand")
+    painted(page)
+    until(page, "document.querySelector('.card .chart').getAttribute('aria-label').includes(': 1 curve')")
+    page.click("button[title^='Mean and band']")
+    until(page, "document.querySelector('.card .chart').getAttribute('aria-label').includes(': 40 curves')")
+
+
 def test_groups_open_and_close_and_their_runs_have_curves(visit):
     page = visit("plain")
     page.fill("#group", "hp.lr")

@@ -67,7 +67,7 @@ export class Panel {
     else this.cards.forEach((card) => this.#draw(card));
   }
 
-  /** Shows other runs. @param {{id: string, label: string, live: boolean}[]} runs @param {string[]} metrics @param {string} none what to say where there are none */
+  /** Shows other runs. @param {{id: string, label: string, live: boolean, group?: string}[]} runs @param {string[]} metrics @param {string} none what to say where there are none */
   show(runs, metrics, none = "") {
     const same = metrics.join("\n") === this.metrics.join("\n");
     Object.assign(this, { runs, metrics, none, crowd: runs.length > CROWD });
@@ -165,9 +165,7 @@ export class Panel {
     if (!card.data) return;
     const { state } = this, x = state.get("x") || "step", labels = new Map(this.runs.map((run) => [run.id, run.label]));
     const curves = card.data.filter(({ id }) => labels.has(id) && !this.hidden.has(id)).map((one) => ({ ...one, label: labels.get(one.id), ...this.styles.get(one.id) }));
-    const shown = this.#meant() && curves.length > 1 ? [{ id: "mean", label: `mean of ${curves.length}, ± standard deviation`, color: "var(--accent)", ...groupMean(curves) }] : curves;
-    if (shown !== curves) shown[0].color = getComputedStyle(document.body).getPropertyValue("--accent").trim();
-    const options = { series: shown, xKind: { step: "number", time: "relative", wall: "wall" }[x], xLog: state.get("logx") === "1", yLog: state.get("logy") === "1",
+    const options = { series: this.#meant() && curves.length > 1 ? this.#means(curves) : curves, xKind: { step: "number", time: "relative", wall: "wall" }[x], xLog: state.get("logx") === "1", yLog: state.get("logy") === "1",
       smoothing: Number(state.get("smooth")) || 0, clip: state.get("clip") === "1" };
     if (card.chart) card.chart.set(options);
     else {
@@ -177,6 +175,15 @@ export class Panel {
           this.#queue(card);
         } });
     }
+  }
+
+  /** The mean and band of each group; of a group of one its curve. */
+  #means(curves) {
+    const groups = new Map(), of = new Map(this.runs.map((run) => [run.id, run.group ?? ""]));
+    for (const curve of curves) groups.set(of.get(curve.id), [...(groups.get(of.get(curve.id)) ?? []), curve]);
+    const styles = stylesOf([...groups.keys()]), accent = getComputedStyle(document.body).getPropertyValue("--accent").trim();
+    return [...groups].map(([name, list]) => (list.length === 1 ? list[0] : { id: name || "mean", label: `${name ? `${name}: ` : ""}mean of ${list.length}, ± standard deviation`,
+      ...(groups.size > 1 ? styles.get(name) : { color: accent }), ...groupMean(list) }));
   }
 
   /** Hides or shows the curves of a run. */

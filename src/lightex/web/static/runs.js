@@ -60,7 +60,12 @@ function ready() {
     row.classList.toggle("selected", picked.has(row.dataset.id));
     setEye(row, !hidden.has(labelOf(row)));
   }
-  const shown = rows().map((row) => ({ id: row.dataset.id, label: labelOf(row), live: row.dataset.status === "RUNNING" }));
+  let group = "";
+  const shown = [];
+  for (const row of document.querySelectorAll("#table tbody tr")) {
+    if (row.dataset.id) shown.push({ id: row.dataset.id, label: labelOf(row), live: row.dataset.status === "RUNNING", group });
+    else group = row.querySelector(".expand").textContent.replace(/^[▸▾] /, "");
+  }
   panel.show(shown, shown.length ? JSON.parse($("table").dataset.metrics) : [], "Open a group to see the curves of its runs.");
   count();
 }
