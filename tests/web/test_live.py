@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from lightex.core.root import Root
 from lightex.core.summary import read_all
 from tests.helpers import LX, wait_for
-from tests.services.docker import BASE
+from tests.services import ray as ray_service
+from tests.services.docker import BASE, skip_or_fail
 from tests.web.conftest import until
 
 pytestmark = pytest.mark.browser
@@ -146,3 +148,26 @@ def test_a_container_is_watched_and_stopped_alike(live, docker):
     choose(page, f"Actions on {name}", "Stop")
     page.click("#asker-ok")
     wait_for(lambda: seen(root)["000"].status == "CANCELLED", seconds=60)
+
+
+@pytest.mark.slurm
+def test_a_job_of_slurm_is_stopped_alike(live, slurm):
+    root, page = live("base", "-e", "slurm")
+    choose(page, f"Actions on {seen(root)['000'].short_id}", "Stop")
+    page.click("#asker-ok")
+    wait_for(lambda: seen(root)["000"].status == "CANCELLED", seconds=60)
+    assert seen(root)["000"].node  # where it ran
+
+
+@pytest.mark.ray
+def test_a_job_of_ray_is_stopped_alike(live, tmp_path, monkeypatch):
+    if importlib.util.find_spec("ray") is None:
+        skip_or_fail("ray", "not installed: pip install 'lightex[ray]'")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    root, page = live("base", "-e", "ray")
+    try:
+        choose(page, f"Actions on {seen(root)['000'].short_id}", "Stop")
+        page.click("#asker-ok")
+        wait_for(lambda: seen(root)["000"].status == "CANCELLED", seconds=60)
+    finally:
+        ray_service.end_brokers(tmp_path / "own")
