@@ -10,8 +10,9 @@ import pytest
 from lightex.core.errors import ConfigError
 from lightex.core.rundir import ENDED, RUNNING, SUBMITTED, RunDir
 from lightex.core.taxonomy import Build, Container, Experiment, Resources, Storage
-from lightex.dispatcher.engine import LaunchError
+from lightex.dispatcher.engine import LaunchError, Usage
 from lightex.dispatcher.engines.cluster import manifest
+from lightex.dispatcher.engines.cluster.metrics import quantity
 from lightex.dispatcher.engines.kubernetes import KubernetesEngine
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.queue import Queue
@@ -232,6 +233,38 @@ class TestEnds:
         cluster.end_pod(started.name, message="lx peak_memory=1048576 cpu_us=1500000 cpu_ns=\n")
         end = started.end()
         assert (end.state, end.peak_memory, end.cpu_seconds) == ("SUCCEEDED", 1048576, 1.5)
+
+
+class TestUsage:
+    """What the metrics API tells is told on; a cluster without one costs nothing but a question."""
+
+    def test_what_runs_is_told_by_the_names_of_jobs(self, started, cluster):
+        cluster.measures = {"cpu": "1250m", "memory": "64Mi"}
+        found = wait_for(lambda: started.engine.usage([started.handle]))
+        assert found == {started.handle: Usage(cores=1.25, memory=64 << 20)}
+        assert started.engine.usage([started.handle]) == {}  # nothing new
+
+    def test_without_one_nothing_is_known_and_it_is_asked_once(self, started, cluster):
+        wait_for(lambda: started.engine.usage([started.handle]) or cluster.requests["list", "podmetrics"])
+        assert [started.engine.usage([started.handle]) for _ in range(50)] == [{}] * 50
+        assert cluster.requests["list", "podmetrics"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("250m", 0.25),
+        ("2", 2.0),
+        ("1500000n", 0.0015),
+        ("64Mi", 67108864.0),
+        ("1e3", 1000.0),
+        ("5k", 5000.0),
+        (None, 0),
+        ("?", 0),
+    ],
+)
+def test_quantities(text, value):
+    assert quantity(text) == pytest.approx(value)
 
 
 class TestFaults:

@@ -58,6 +58,7 @@ class Usage:
 
     Attributes:
         cpu_seconds: of all its processes.
+        cores: that they use now, from an engine that tells these instead.
         memory: bytes that they hold now.
         read: bytes read from disks.
         written: bytes written to disks.
@@ -66,6 +67,7 @@ class Usage:
     """
 
     cpu_seconds: float | None = None
+    cores: float | None = None
     memory: int | None = None
     read: int | None = None
     written: int | None = None

@@ -65,6 +65,8 @@ def _record(usage: Usage, before: _Seen, now: float) -> dict[str, Any]:
     record: dict[str, Any] = {"time": round(time.time(), 3)}
     if usage.memory is not None:
         record["memory"] = usage.memory
+    if usage.cores is not None:
+        record["cpu"] = round(usage.cores, 3)
     last, passed = before.usage, now - before.at
     if last is None:
         return record

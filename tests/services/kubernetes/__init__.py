@@ -38,6 +38,7 @@ class Cluster(ByHand, Faults, Nodes):
         self.terminating: float | None = 0.05  # seconds that a deleted pod takes to go by itself; None: it stays
         self.faults: list[Fault] = []
         self.denied: set[tuple[str, str]] = set()
+        self.measures: Json | None = None  # what its metrics server says of each container; None: it has none
         self.refusal: str | None = None  # why no pod may be made
         self.cuts = self.ends = 0  # how often watches were cut, and ended
         self.lost: set[str] = set()  # nodes

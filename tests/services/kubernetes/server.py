@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BOOKMARK = 1.0  # seconds without a change, after which a watch is told the version; a real server takes a minute
 _PATH = re.compile(r"/apis?/((?:[^/]+/)?v1)/(?:namespaces/([^/]+)/)?([^/]+)(?:/([^/]+))?")
+_METRICS = re.compile(r"/apis/metrics\.k8s\.io/v1beta1/namespaces/([^/]+)/pods")
 _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update"}
 
 
@@ -58,6 +59,8 @@ class Request:
 
 def parse(method: str, path: str, query: Mapping[str, str], body: Any) -> Request:
     """Read an address; it is an error if there is nothing there."""
+    if measured := _METRICS.fullmatch(path):
+        return Request("list", "podmetrics", measured[1], "", query, body)
     found = _PATH.fullmatch(path)
     version, namespace, plural, name = found.groups() if found else (None, None, "", None)
     if not (resource := RESOURCES.get(plural)) or resource.api_version != version:
@@ -85,6 +88,8 @@ def act(cluster: Cluster, request: Request, content: str) -> Json:
             return store.patch(*place, request.body)
         case "delete":
             return store.delete(store.get(*place), **options)
+        case "list" if request.plural == "podmetrics":
+            return _measured(cluster, request)
         case "list" | "deletecollection":
             with store.changed:
                 found = store.select(request.plural, request.namespace, *request.selectors)
@@ -94,6 +99,20 @@ def act(cluster: Cluster, request: Request, content: str) -> Json:
             items = [{key: each[key] for key in each.keys() - {"kind", "apiVersion"}} for each in found]
             return head | {"items": items}
     raise ApiError(405, f"the tests' server knows no {request.verb} of {request.plural} by {content}")
+
+
+def _measured(cluster: Cluster, request: Request) -> Json:
+    """What the metrics server says of pods that run, where there is one."""
+    if cluster.measures is None:
+        raise ApiError(404, "the server could not find the requested resource")
+    with cluster.store.changed:
+        pods = cluster.store.select("pods", request.namespace, *request.selectors)
+    items = [
+        {"metadata": pod["metadata"], "containers": [{"name": "command", "usage": cluster.measures}]}
+        for pod in pods
+        if pod.get("status", {}).get("phase") == "Running"
+    ]
+    return {"kind": "PodMetricsList", "apiVersion": "metrics.k8s.io/v1beta1", "items": items}
 
 
 def _head(plural: str, version: int, suffix: str = "") -> Json:

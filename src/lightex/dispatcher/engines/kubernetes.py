@@ -17,11 +17,12 @@ from lightex.core.liveness import host
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, RUNNING, SUBMITTED, RunDir
 from lightex.core.taxonomy import Build, Experiment, Storage
 from lightex.dispatcher.capacity import Capacity
-from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError
+from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, Usage
 from lightex.dispatcher.engines.cluster import api, examine, manifest, options, volumes
 from lightex.dispatcher.engines.cluster.api import AwayError, Cluster, ClusterError, Object, in_namespace
 from lightex.dispatcher.engines.cluster.making import FullError, Maker, check_build, delete_job, delete_rest, is_staged
 from lightex.dispatcher.engines.cluster.manifest import ATTEMPT, HOST, KEEP, REMOTE, RUN_DIR
+from lightex.dispatcher.engines.cluster.metrics import Metrics
 from lightex.dispatcher.engines.cluster.namespace import Namespace
 from lightex.dispatcher.engines.cluster.printing import as_yaml
 from lightex.dispatcher.engines.containers import call
@@ -65,6 +66,7 @@ class KubernetesEngine(Engine):
         self._removers = ThreadPoolExecutor(_AT_ONCE)  # of their own: room for what waits may come by them
         self._maker = Maker()
         self._returns: Any = None
+        self._metrics: dict[tuple[str, str], Metrics] = {}
 
     def capacity(self) -> Capacity | None:
         """None: the cluster queues by itself."""
@@ -354,8 +356,23 @@ class KubernetesEngine(Engine):
             path = in_namespace("pods", namespace)
             cluster.ask("DELETE", path, {"labelSelector": f"job-name={name}"}, {"gracePeriodSeconds": grace})
 
+    def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
+        """What the metrics API of the cluster says, when it has something new; nothing where it has none."""
+        news = {key: metrics.news() for key, metrics in self._metrics.items()}
+        found = {}
+        for handle in handles:
+            context, namespace, name = handle.rsplit("/", 2)
+            if (context, namespace) not in self._metrics:
+                self._metrics[context, namespace] = Metrics(api.connect(context), namespace)
+            elif name in (told := news.get((context, namespace), {})):
+                found[handle] = told[name]
+        return found
+
     def close(self) -> None:
         """Remove the Jobs whose ends are noted down."""
+        for metrics in self._metrics.values():
+            metrics.close()
+        self._metrics.clear()
         self._tidy()
         self._closing.set()
         for place in self._namespaces.values():
