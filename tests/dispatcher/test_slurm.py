@@ -13,7 +13,7 @@ import pytest
 from lightex.core.errors import ConfigError
 from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Experiment, Resources, Storage
-from lightex.dispatcher.engines.batch import commands, look, script
+from lightex.dispatcher.engines.batch import commands, look, script, sstat
 from lightex.dispatcher.engines.slurm import SlurmEngine
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.queue import Queue, Rules
@@ -132,6 +132,23 @@ class TestSlurmEngine(EngineContract):
         assert end["cpu_seconds"] == pytest.approx(0.5, abs=0.4)
         assert 50 << 20 < end["peak_memory"] < 400 << 20
         assert end["duration"] < 10
+
+    def test_what_is_used_is_told_while_it_runs(self, engine, job, monkeypatch):
+        monkeypatch.setattr(sstat, "_EVERY", 0.5)
+        spin = "import time; kept = bytearray(100 << 20)\nwhile True: pass"
+        handle, _ = engine.submit(job(["python3", "-c", spin]), [])
+        try:
+            wait_for(lambda: "RUNNING" in {state.state for state in engine.poll([handle], 0.1).values()})
+
+            def used():
+                engine.poll([handle], 0.1)
+                found = engine.usage([handle]).get(handle)
+                return found and found.memory > 90 << 20 and found.cpu_seconds > 0 and found
+
+            assert wait_for(used).memory < 200 << 20
+        finally:
+            engine.cancel(handle, force=True)
+            self.ends(engine, handle)
 
     def test_gpus_are_given_by_slurm(self, engine, job):
         jobs = [

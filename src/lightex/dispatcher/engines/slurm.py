@@ -15,11 +15,12 @@ from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import CANCELLED, ENDED, LOST, SUBMITTED, RunDir
 from lightex.core.taxonomy import Build, Experiment
 from lightex.dispatcher.capacity import Capacity
-from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError
+from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, Usage
 from lightex.dispatcher.engines.batch import commands, examine, look, notes, options, outcome, script
 from lightex.dispatcher.engines.batch.commands import AwayError, RefusedError
 from lightex.dispatcher.engines.batch.look import Facts, Place
 from lightex.dispatcher.engines.batch.outcome import Row
+from lightex.dispatcher.engines.batch.sstat import Sstat
 from lightex.dispatcher.engines.batch.submission import Submissions
 from lightex.dispatcher.job import Job
 
@@ -69,6 +70,8 @@ class SlurmEngine(Engine):
         self._last: dict[str, str] = {}  # states that were told
         self._to_stop: dict[str, str] = {}  # handles, and the signal
         self._killed: dict[str, tuple[float, float]] = {}  # when first and when last it was to be killed
+        self._ids: dict[str, str] = {}  # of Slurm's, of what runs
+        self._sstat = Sstat()
         self._most = options.Options().most_open
         self._facts: Facts | None = None
         self._ask_again = 0.0
@@ -261,16 +264,25 @@ class SlurmEngine(Engine):
             if state.state in ENDED:
                 self._last.pop(handle)
                 self._killed.pop(handle, None)
+                self._ids.pop(handle, None)
         return found
 
     def _state(self, handle: str, row: Row | None) -> JobState:
         run, attempt, place = _parts(handle)
+        if row and outcome.runs(row):
+            self._ids[handle] = row.own
         if row and (outcome.waits(row) or outcome.runs(row)):  # its notes are read at its end only: a file each
             return outcome.state_of(row, None, run)
         said = notes.read(run, attempt, place)
         if row:
             return outcome.state_of(row, said, run)
         return outcome.forgotten(said, run, waited=self._last.get(handle) == SUBMITTED)
+
+    def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
+        """What `sstat` says, when it has something new; nothing where the cluster gathers nothing."""
+        if self._facts is None or not self._facts.gathers:
+            return {}
+        return self._sstat.news({handle: self._ids[handle] for handle in handles if handle in self._ids})
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """`scancel`: SIGTERM to the script, which passes it on to the command, or (force) SIGKILL to all of it.
@@ -292,6 +304,7 @@ class SlurmEngine(Engine):
         """Hand on what is still to be ended."""
         if self._to_stop:
             self._begin([])
+        self._sstat.close()
         self._thread.shutdown(wait=True)
 
     def manifest(self, job: Job) -> str:

@@ -28,12 +28,14 @@ class Facts:
         cluster: its name.
         array_size: numbers of an array are less than this (MaxArraySize).
         accounting: whether it keeps what ended (sacct).
+        gathers: whether it gathers what jobs use while they run (sstat).
     """
 
     version: str
     cluster: str
     array_size: int
     accounting: bool
+    gathers: bool = False
 
 
 LEAST = Facts(version="?", cluster="?", array_size=1001, accounting=False)
@@ -52,6 +54,7 @@ def facts() -> Facts:
         cluster=found.get("ClusterName", "?"),
         array_size=int(found.get("MaxArraySize") or 1001),
         accounting="none" not in found.get("AccountingStorageType", "none"),
+        gathers="none" not in found.get("JobAcctGatherType", "none"),
     )
 
 

@@ -1,0 +1,90 @@
+"""What jobs use, by `sstat`, where Slurm gathers it (JobAcctGatherType); asked now and then, in a thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from lightex.core.errors import LightexError
+from lightex.dispatcher.engine import Usage
+from lightex.dispatcher.engines.batch.commands import ask
+
+_EVERY = 30.0  # seconds: Slurm's own JobAcctGatherFrequency
+_AGAIN = 300.0  # seconds after which it is asked again where it does not answer
+_FORMAT = "JobID,NTasks,AveCPU,AveRSS,AveDiskRead,AveDiskWrite"
+_SCALES = {"K": 1024.0, "M": 1024.0**2, "G": 1024.0**3, "T": 1024.0**4}
+
+
+class Sstat:
+    """Asks about all jobs that run, together."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "lx-sstat")
+        self._asked: Future[Mapping[str, Usage]] | None = None
+        self._due = 0.0
+
+    def news(self, jobs: Mapping[str, str]) -> Mapping[str, Usage]:
+        """What was gathered since the last time; mostly nothing. Does not wait.
+
+        Args:
+            jobs: whatever each is called here to its id of Slurm's.
+        """
+        now = time.monotonic()
+        if self._asked is None and jobs and now >= self._due:
+            self._due = now + _EVERY
+            self._asked = self._thread.submit(self._ask, dict(jobs))
+        if self._asked is None or not self._asked.done():
+            return {}
+        done, self._asked = self._asked, None
+        return done.result()
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, jobs: Mapping[str, str]) -> Mapping[str, Usage]:
+        listed = ",".join(sorted(set(jobs.values())))
+        try:
+            text = ask("sstat", "--noheader", "--parsable2", "--allsteps", f"--jobs={listed}", f"--format={_FORMAT}")
+        except LightexError:  # nothing is gathered, or the command is not here: nothing depends on it
+            self._due = time.monotonic() + _AGAIN
+            return {}
+        known = read(text)
+        return {name: known[job] for name, job in jobs.items() if job in known}
+
+
+def read(text: str) -> dict[str, Usage]:
+    """What `sstat` prints, by the id of the job: the sum of its steps."""
+    sums: dict[str, list[float]] = {}
+    for line in text.splitlines():
+        cells = line.split("|")
+        if len(cells) < 6 or not cells[1].isdigit():
+            continue
+        job, tasks = cells[0].partition(".")[0], int(cells[1])
+        found = [seconds_of(cells[2]), *(size_of(cell) for cell in cells[3:6])]
+        sums[job] = [old + new * tasks for old, new in zip(sums.get(job, [0.0] * 4), found, strict=True)]
+    return {
+        job: Usage(cpu_seconds=cpu, memory=int(memory), read=int(was_read), written=int(written))
+        for job, (cpu, memory, was_read, written) in sums.items()
+    }
+
+
+def seconds_of(text: str) -> float:
+    """Slurm's [DAYS-]HOURS:MINUTES:SECONDS[.PARTS] as seconds; what is none is 0."""
+    days, _, rest = text.rpartition("-")
+    try:
+        seconds = 0.0
+        for part in rest.split(":"):
+            seconds = seconds * 60 + float(part)
+        return seconds + 86400 * int(days or 0)
+    except ValueError:
+        return 0.0
+
+
+def size_of(text: str) -> float:
+    """Slurm's sizes, "2048K", "0.5M", as bytes; what is none is 0."""
+    try:
+        return float(text[:-1]) * _SCALES[text[-1]] if text[-1:] in _SCALES else float(text or 0)
+    except ValueError:
+        return 0.0
