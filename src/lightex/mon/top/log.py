@@ -241,7 +241,8 @@ class LogScreen(Screen[None]):
         text = end(f"{text}   {keys}", self.size.width)
         if text != self._state:
             self._state = text
-            self.query_one("#log-state", Static).update(text)
+            for each in self.query("#log-state").results(Static):
+                each.update(text)
 
     # ------------------------------------------------------------------ moving
 

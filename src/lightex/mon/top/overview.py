@@ -48,6 +48,7 @@ class Overview(RunScreen):
     def on_mount(self) -> None:
         """The keys are for the table."""
         self.query_one(Table).focus()
+        self._draw()
 
     def chosen(self) -> Row | None:
         """The row of the cursor."""
@@ -55,12 +56,14 @@ class Overview(RunScreen):
 
     def reading(self, done: int, total: int) -> None:
         """Tell how far a long reading is."""
-        self.query_one("#header", Static).update(f"reading the runs: {done:,} of {total:,}")
+        for each in self.query("#header").results(Static):
+            each.update(f"reading the runs: {done:,} of {total:,}")
 
     def show(self, sight: Sight) -> None:
         """Show what a look has found."""
         if self._sight is None or self._sight.wish != sight.wish:
-            self.query_one(Table).forget()
+            for table in self.query(Table):
+                table.forget()
         self._sight = sight
         self._draw()
 
@@ -69,7 +72,7 @@ class Overview(RunScreen):
         self._draw()
 
     def _draw(self) -> None:
-        if self._sight is None:
+        if self._sight is None or not self.query(Table):  # a look may be faster than the screen is made
             return
         width = self.size.width
         where = self.top.given.named or f"{self.top.given.root.path}"
