@@ -289,7 +289,7 @@ class LogScreen(Screen[None]):
         """Ask for a word."""
         field = self.query_one(Input)
         field.value, field.display = "", True
-        field.focus()
+        self.set_focus(field)  # at once: the next key is for it
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Find it, from the end of what is in view upwards."""
@@ -301,7 +301,7 @@ class LogScreen(Screen[None]):
 
     def _close_field(self) -> None:
         self.query_one(Input).display = False
-        self._view.focus()
+        self.set_focus(self._view)
 
     def action_next(self, up: bool) -> None:
         """Find the word again."""

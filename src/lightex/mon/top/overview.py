@@ -94,15 +94,16 @@ class Overview(RunScreen):
         """Ask for a word."""
         field = self.query_one(Input)
         field.value, field.display = self.top.wish.word, True
-        field.focus()
+        self.set_focus(field)  # at once: the next key is for it
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what the word so far finds."""
         if event.input.display:
             self.top.only(word=event.value.strip())
 
-    def on_input_submitted(self) -> None:
+    def on_input_submitted(self, event: Input.Submitted) -> None:
         """Back to the table."""
+        self.top.only(word=event.value.strip())  # quick fingers: what changed last may not have been told yet
         self._close_field()
 
     def action_clear(self) -> None:
@@ -117,4 +118,4 @@ class Overview(RunScreen):
 
     def _close_field(self) -> None:
         self.query_one(Input).display = False
-        self.query_one(Table).focus()
+        self.set_focus(self.query_one(Table))
