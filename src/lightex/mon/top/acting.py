@@ -63,7 +63,8 @@ class RunScreen(Screen[None]):
 
     def tell(self, saying: Saying | None) -> None:
         """Show what came of an action."""
-        self.query_one(Told).tell(saying)
+        for told in self.query(Told):  # none before the screen is made, and none after it is left
+            told.tell(saying)
 
     # ------------------------------------------------------------------ looking
 

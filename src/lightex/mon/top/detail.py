@@ -61,7 +61,8 @@ class Detail(RunScreen):
         text = _text(sight.close, sight.picture.at, max(20, self.size.width - 1))
         if text != self._shown:
             self._shown = text
-            self.query_one("#about", Static).update(text)
+            for each in self.query("#about").results(Static):
+                each.update(text)
 
     def action_leave(self) -> None:
         """Go back."""

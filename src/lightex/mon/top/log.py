@@ -241,7 +241,8 @@ class LogScreen(Screen[None]):
         text = end(f"{text}   {keys}", self.size.width)
         if text != self._state:
             self._state = text
-            self.query_one("#log-state", Static).update(text)
+            for each in self.query("#log-state").results(Static):
+                each.update(text)
 
     # ------------------------------------------------------------------ moving
 
@@ -288,7 +289,7 @@ class LogScreen(Screen[None]):
         """Ask for a word."""
         field = self.query_one(Input)
         field.value, field.display = "", True
-        field.focus()
+        self.set_focus(field)  # at once: the next key is for it
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Find it, from the end of what is in view upwards."""
@@ -300,7 +301,7 @@ class LogScreen(Screen[None]):
 
     def _close_field(self) -> None:
         self.query_one(Input).display = False
-        self._view.focus()
+        self.set_focus(self._view)
 
     def action_next(self, up: bool) -> None:
         """Find the word again."""

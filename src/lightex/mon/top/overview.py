@@ -48,6 +48,7 @@ class Overview(RunScreen):
     def on_mount(self) -> None:
         """The keys are for the table."""
         self.query_one(Table).focus()
+        self._draw()
 
     def chosen(self) -> Row | None:
         """The row of the cursor."""
@@ -55,12 +56,14 @@ class Overview(RunScreen):
 
     def reading(self, done: int, total: int) -> None:
         """Tell how far a long reading is."""
-        self.query_one("#header", Static).update(f"reading the runs: {done:,} of {total:,}")
+        for each in self.query("#header").results(Static):
+            each.update(f"reading the runs: {done:,} of {total:,}")
 
     def show(self, sight: Sight) -> None:
         """Show what a look has found."""
         if self._sight is None or self._sight.wish != sight.wish:
-            self.query_one(Table).forget()
+            for table in self.query(Table):
+                table.forget()
         self._sight = sight
         self._draw()
 
@@ -69,7 +72,7 @@ class Overview(RunScreen):
         self._draw()
 
     def _draw(self) -> None:
-        if self._sight is None:
+        if self._sight is None or not self.query(Table):  # a look may be faster than the screen is made
             return
         width = self.size.width
         where = self.top.given.named or f"{self.top.given.root.path}"
@@ -91,15 +94,16 @@ class Overview(RunScreen):
         """Ask for a word."""
         field = self.query_one(Input)
         field.value, field.display = self.top.wish.word, True
-        field.focus()
+        self.set_focus(field)  # at once: the next key is for it
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what the word so far finds."""
         if event.input.display:
             self.top.only(word=event.value.strip())
 
-    def on_input_submitted(self) -> None:
+    def on_input_submitted(self, event: Input.Submitted) -> None:
         """Back to the table."""
+        self.top.only(word=event.value.strip())  # quick fingers: what changed last may not have been told yet
         self._close_field()
 
     def action_clear(self) -> None:
@@ -114,4 +118,4 @@ class Overview(RunScreen):
 
     def _close_field(self) -> None:
         self.query_one(Input).display = False
-        self.query_one(Table).focus()
+        self.set_focus(self.query_one(Table))
