@@ -125,6 +125,7 @@ def _about(summary: Summary, waits: str | None) -> str:
     note = f"  # {' '.join(summary.note.split())}" if summary.note else ""
     if summary.status not in ("SUCCEEDED", "RUNNING") and summary.reason:
         return f"{label(summary.varied)}  {' '.join(summary.reason.split())}{lags}{note}".strip()
+    lags = f"{lags}  {summary.reason}" if summary.reason else lags  # of one that runs, and nobody looks after it
     names = short_names(summary.metrics)
     metrics = "  ".join(f"{names[name]} {show(value)}" for name, value in list(summary.metrics.items())[:4])
     return f"{label(summary.varied)}  {metrics}{lags}{note}".strip()

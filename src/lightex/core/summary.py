@@ -272,11 +272,17 @@ def seen_state(last: Record, sweep: str | None, supervised: Callable[[str], bool
         return state, reason
     if state == QUEUED:
         return state, f"nothing is at work on it: lx resume {sweep}" if sweep else reason
-    if alive(last.get("process")) is False:
+    lives = alive(last.get("process"))
+    if lives is False:
         return (
             LOST,
             f"it and its dispatcher are gone, and its end is not noted down: lx resume {sweep}"
             if sweep
             else "it was killed",
         )
+    if sweep:  # a process of this machine, or of another one, or a job of a cluster
+        seen = (
+            "its dispatcher is gone" if lives else "its dispatcher is gone, and whether it still runs is not known here"
+        )
+        return state, f"{seen}: lx resume {sweep} looks after it"
     return state, reason
