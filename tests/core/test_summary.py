@@ -7,6 +7,7 @@ from lightex.core import journal
 from lightex.core.liveness import process_mark
 from lightex.core.logged import Logged
 from lightex.core.root import Root
+from lightex.core.rundir import RunDir
 from lightex.core.summary import latest_metrics, read_all, summarize
 
 
@@ -43,6 +44,19 @@ def test_a_running_run_whose_process_is_gone_is_lost(run_dir):
     assert summarize(run_dir, lambda _: False).status == "LOST"
     run_dir.append_event({"time": 2.0, "state": "RUNNING", "process": process_mark(os.getpid())})
     assert summarize(run_dir, lambda _: False).status == "RUNNING"
+
+
+def test_a_run_that_nobody_looks_after_stays_as_it_was_seen_with_that_reason(tmp_path):
+    identity = {"format": 1, "id": "r", "experiment": "demo", "command": ["true"], "sweep": "abcd"}
+    run = RunDir.create(tmp_path / "demo" / "260101-000000-abcd-0", identity, {}, {"time": 1.0, "state": "QUEUED"})
+    run.append_event({"time": 2.0, "state": "RUNNING", "process": process_mark(os.getpid())})
+    seen = summarize(run, lambda _: False)
+    assert (seen.status, seen.reason) == ("RUNNING", "its dispatcher is gone: lx resume abcd looks after it")
+    run.append_event({"time": 2.0, "state": "RUNNING", "process": {"host": "elsewhere", "pid": 1, "born": "1"}})
+    seen = summarize(run, lambda _: False)
+    words = "its dispatcher is gone, and whether it still runs is not known here: lx resume abcd looks after it"
+    assert (seen.status, seen.reason) == ("RUNNING", words)
+    assert summarize(run, lambda _: True).reason is None
 
 
 def test_a_broken_run_does_not_hide_the_others(run_dir):

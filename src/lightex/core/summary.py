@@ -281,8 +281,6 @@ def seen_state(last: Record, sweep: str | None, supervised: Callable[[str], bool
             else "it was killed",
         )
     if sweep:  # a process of this machine, or of another one, or a job of a cluster
-        seen = (
-            "its dispatcher is gone" if lives else "its dispatcher is gone, and whether it still runs is not known here"
-        )
-        return state, f"{seen}: lx resume {sweep} looks after it"
+        unsure = "" if lives else ", and whether it still runs is not known here"
+        return state, f"its dispatcher is gone{unsure}: lx resume {sweep} looks after it"
     return state, reason
