@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -10,6 +11,7 @@ from lightex.core.rundir import RUNNING
 from lightex.dispatcher.engine import Usage
 from lightex.dispatcher.engines import sampling
 from lightex.dispatcher.engines.process import ProcessEngine
+from lightex.dispatcher.gpus import gpu_loads
 from lightex.dispatcher.meter import Meter
 from lightex.dispatcher.running import Running
 from tests.helpers import wait_for
@@ -111,3 +113,55 @@ def test_a_process_experiment_tells_what_it_uses(run_dir, tmp_path, memory):
         engine.cancel(handle, force=True)
         wait_for(lambda: engine.poll([handle], 0.1))
         engine.close()
+
+
+class NVMLError(Exception):
+    """What the driver's library raises."""
+
+
+def library(**more):
+    """A stand-in for NVML with two GPUs, the second of which does not tell its use; there is no driver here."""
+
+    def use(handle):
+        if handle == 1:
+            raise NVMLError
+        return types.SimpleNamespace(gpu=70)
+
+    found = types.ModuleType("pynvml")
+    for name, value in {
+        "NVMLError": NVMLError,
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetMemoryInfo": lambda handle: types.SimpleNamespace(used=(handle + 1) << 30),
+        "nvmlDeviceGetUtilizationRates": use,
+        "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle}".encode() if handle else "GPU-0",
+        **more,
+    }.items():
+        setattr(found, name, value)
+    return found
+
+
+def test_what_gpus_do_is_told_by_index_and_uuid(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", library())
+    first, second = {"memory": 1 << 30, "use": 0.7}, {"memory": 2 << 30}
+    assert gpu_loads() == {"0": first, "GPU-0": first, "1": second, "GPU-1": second}
+
+
+def test_without_a_driver_nothing_is_told(monkeypatch):
+    def fails():
+        raise NVMLError
+
+    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=fails))
+    assert gpu_loads() == {}
+
+
+def test_a_run_is_told_the_gpus_that_it_was_given(run_dir, running, clock, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", library())
+    running["1:2"].gpus = ("1",)
+    meter = Meter(Telling(Usage(1.0, memory=5)))
+    for moment in (1000.0, 1002.0):
+        clock[0] = moment
+        meter.look(running)
+    assert run_dir.usage()[0]["gpus"] == {"1": {"memory": 2 << 30}}

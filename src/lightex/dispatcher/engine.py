@@ -58,21 +58,21 @@ class Usage:
 
     Attributes:
         cpu_seconds: of all its processes.
-        cores: that they use now, from an engine that tells these instead.
         memory: bytes that they hold now.
         read: bytes read from disks.
         written: bytes written to disks.
         received: bytes from the network.
         sent: bytes to the network.
+        cores: that they use now, from an engine that tells these instead of CPU seconds.
     """
 
     cpu_seconds: float | None = None
-    cores: float | None = None
     memory: int | None = None
     read: int | None = None
     written: int | None = None
     received: int | None = None
     sent: int | None = None
+    cores: float | None = None
 
 
 @dataclass(frozen=True)
