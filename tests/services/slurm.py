@@ -188,7 +188,7 @@ class Slurm:
 
     def down(self) -> None:
         """End all of it, and what its jobs have left."""
-        with suppress(subprocess.SubprocessError, OSError):
+        with suppress(subprocess.SubprocessError, OSError, AssertionError):  # what could not start cannot be asked
             subprocess.run(["scancel", "--signal=KILL", "--user=root"], capture_output=True, check=False, timeout=20)
             deadline = time.monotonic() + 15
             while self.ask("squeue", "--noheader") and time.monotonic() < deadline:

@@ -11,6 +11,8 @@ const CROWD = 30; // curves beyond which the mean is shown
 /** The part of a metric's name that tells its section. */
 const prefix = (name) => (/^([^./]+)[./]/.exec(name) ?? [])[1] ?? "";
 
+const grouped = (all, key) => all.reduce((groups, one) => groups.set(key(one), [...(groups.get(key(one)) ?? []), one]), new Map());
+
 export class Panel {
   /**
    * @param {HTMLElement} host
@@ -88,13 +90,13 @@ export class Panel {
     }
     this.seen.disconnect();
     this.cards.clear();
-    const sections = Map.groupBy ? Map.groupBy(wanted, prefix) : wanted.reduce((all, name) => all.set(prefix(name), [...(all.get(prefix(name)) ?? []), name]), new Map());
+    const sections = grouped(wanted, prefix);
     let open = 0;
     this.body.replaceChildren(...[...sections].map(([name, list]) => {
       const grid = element("div", "cards"), section = element("details", "section", [element("summary", "", [name || "metrics", " ", element("span", "muted", String(list.length))]), grid]);
       section.ontoggle = () => section.open && !grid.childElementCount && this.#fill(grid, list, 0);
       section.open = sections.size === 1 || open < OPEN;
-      if (section.open) this.#fill(grid, list, 0); // now: the event would come when it has been painted empty
+      if (section.open) this.#fill(grid, list, 0); // the event comes after a paint
       open += list.length;
       return section;
     }));
@@ -179,8 +181,7 @@ export class Panel {
 
   /** The mean and band of each group; of a group of one its curve. */
   #means(curves) {
-    const groups = new Map(), of = new Map(this.runs.map((run) => [run.id, run.group ?? ""]));
-    for (const curve of curves) groups.set(of.get(curve.id), [...(groups.get(of.get(curve.id)) ?? []), curve]);
+    const of = new Map(this.runs.map((run) => [run.id, run.group ?? ""])), groups = grouped(curves, ({ id }) => of.get(id));
     const styles = stylesOf([...groups.keys()]), accent = getComputedStyle(document.body).getPropertyValue("--accent").trim();
     return [...groups].map(([name, list]) => (list.length === 1 ? list[0] : { id: name || "mean", label: `${name ? `${name}: ` : ""}mean of ${list.length}, ± standard deviation`,
       ...(groups.size > 1 ? styles.get(name) : { color: accent }), ...groupMean(list) }));
