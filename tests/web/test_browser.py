@@ -521,6 +521,14 @@ def test_metrics_are_sections_and_a_chart_is_saved(visit):
 # ---------------------------------------------------------------- compare, sweep
 
 
+def at_rest(page, locator):
+    """Its box, once it has been where it is for a quarter of a second: what comes above it moves it."""
+    box = None
+    while box != (box := locator.bounding_box()):
+        page.wait_for_timeout(250)
+    return box
+
+
 def test_runs_side_by_side_are_filtered_by_brushing(visit):
     page = visit("plain", "compare?q=sweep+%3D+aaaa")
     page.wait_for_selector("#plots .bars")
@@ -528,8 +536,7 @@ def test_runs_side_by_side_are_filtered_by_brushing(visit):
     chart = page.locator("#plots .chart").first
     chart.scroll_into_view_if_needed()
     until(page, "document.querySelector('#plots .chart').getAttribute('aria-label')")
-    page.wait_for_timeout(200)
-    box = chart.bounding_box()
+    box = at_rest(page, chart)
     page.mouse.move(box["x"] + 40, box["y"] + 30)
     page.mouse.down()
     page.mouse.move(box["x"] + 40, box["y"] + box["height"] * 0.45, steps=5)
