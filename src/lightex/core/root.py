@@ -248,12 +248,8 @@ class SweepDir:
         """Become the one dispatcher of this sweep, until the process ends; False if another is."""
         if self._lock is not None:
             return True
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        if not claim(descriptor):
-            os.close(descriptor)
-            return False
-        self._lock = descriptor
-        return True
+        self._lock = claimed(self.path / "lock")
+        return self._lock is not None
 
     def release(self) -> None:
         """Let another dispatcher take the sweep."""
@@ -274,6 +270,23 @@ def claim(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def claimed(path: Path, mode: int = 0o666) -> int | None:
+    """A lock file, open and locked for this process until it is closed; None if another process holds it.
+
+    Args:
+        path: of the file, which is made where it is missing.
+        mode: whose it is to use, before the umask.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    if claim(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def locked(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from lightex.core import plugins
 from lightex.core.errors import ConfigError, LightexError, did_you_mean
 from lightex.core.journal import Record, number, read_from
-from lightex.core.root import claim
+from lightex.core.root import claimed
 from lightex.core.rundir import RunDir, read_object, write_object
 from lightex.core.summary import flat_params
 from lightex.mulogger.sink import Sink, Source
@@ -132,7 +132,7 @@ class Delivery:
     def __init__(self, run: RunDir, name: str) -> None:
         self.run, self.name = run, name
         self.sink: Sink | None = None
-        self._lock = -1
+        self._lock: int | None = None
         self._about: dict[str, Any] = {}
 
     def open(self) -> bool:
@@ -142,11 +142,9 @@ class Delivery:
             Exception: what the sink raises.
         """
         self.run.sinks.mkdir(exist_ok=True)
-        descriptor = os.open(self.run.sinks / f".{self.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        if not claim(descriptor):
-            os.close(descriptor)
+        self._lock = claimed(self.run.sinks / f".{self.name}.lock")
+        if self._lock is None:
             return False
-        self._lock = descriptor
         try:
             self._about = {"cursor": {}, "state": {}, "notices": [], **_load(self.run, self.name)}
             kind = plugins.load(plugins.SINKS, self.name)
@@ -212,9 +210,9 @@ class Delivery:
         self._release()
 
     def _release(self) -> None:
-        if self._lock >= 0:
+        if self._lock is not None:
             os.close(self._lock)
-            self._lock = -1
+            self._lock = None
 
     def _save(self, **changes: Any) -> None:
         self._about |= changes

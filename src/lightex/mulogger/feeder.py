@@ -22,7 +22,7 @@ from typing import Any
 from lightex.core.cache import cache_folder
 from lightex.core.errors import LightexError, StorageError
 from lightex.core.plugins import SINKS, load
-from lightex.core.root import claim
+from lightex.core.root import claimed
 from lightex.core.rundir import ENDED, RunDir
 from lightex.core.summary import status_of
 from lightex.mulogger.delivery import Delivery, choose, chosen, progress
@@ -72,7 +72,7 @@ def ensure(run: RunDir) -> None:
             staged.write_text(str(run.path))
             staged.replace(entry)
         _STARTED[:] = [process for process in _STARTED if process.poll() is None]
-        lock = _claimed(folder)
+        lock = claimed(folder / "lock", 0o600)
         if lock is not None:
             try:  # the lock goes over to the new feeder: runs that start at once start one feeder
                 _STARTED.append(_start(folder / "log", [str(folder), f"--lock={lock}"], lock))
@@ -112,15 +112,6 @@ def connect(run: RunDir, backends: Iterable[tuple[str, Mapping[str, Any]]]) -> b
 
 def _entry(folder: Path, run: RunDir) -> Path:
     return folder / f"{hashlib.sha256(str(run.path).encode()).hexdigest()[:16]}.run"
-
-
-def _claimed(folder: Path) -> int | None:
-    """The feeder's lock as an open file, or None while another process holds it."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if claim(descriptor):
-        return descriptor
-    os.close(descriptor)
-    return None
 
 
 def _start(log: Path, arguments: list[str], *inherited: int, **environment: str) -> subprocess.Popen[bytes]:
@@ -202,7 +193,7 @@ def main(folder: Path, lock: int | None) -> None:
         os.close(lock)
         if not any(folder.glob("*.run")):
             return
-        lock = _claimed(folder)  # a run was listed between the last look and letting go
+        lock = claimed(folder / "lock", 0o600)  # a run was listed between the last look and letting go
 
 
 def _serve_listed(folder: Path) -> None:

@@ -16,7 +16,7 @@ from lightex.core import journal
 from lightex.core.errors import StorageError
 from lightex.core.journal import Record
 from lightex.core.liveness import host
-from lightex.core.root import Root, claim
+from lightex.core.root import Root, claimed
 from lightex.mon.alerts.notice import Notice
 
 _LARGE = 1 << 20  # bytes from which on it is written anew when it is opened
@@ -54,15 +54,13 @@ class Told:
             return True
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._lock = claimed(self._folder / "lock")
         except OSError as error:
             raise journal.cannot_write(self._folder, error) from error
-        if not claim(descriptor):
-            os.close(descriptor)
+        if self._lock is None:
             return False
-        self._lock = descriptor
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{host()}, process {os.getpid()}".encode(), 0)
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{host()}, process {os.getpid()}".encode(), 0)
         self.read()
         self._tidy()
         return True

@@ -18,7 +18,7 @@ from typing import Any
 from lightex.core import journal
 from lightex.core.errors import LightexError, StorageError
 from lightex.core.journal import Record
-from lightex.core.root import Root, claim, run_id
+from lightex.core.root import Root, claimed, run_id
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, RunDir
 from lightex.mulogger.imports.desk import Desk, quiet, text
 from lightex.mulogger.imports.foreign import Foreign, Peer, Story
@@ -103,9 +103,8 @@ class Intake:
         try:
             while True:
                 self._work.mkdir(parents=True, exist_ok=True)
-                lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-                if not claim(lock):
-                    os.close(lock)
+                lock = claimed(path)
+                if lock is None:
                     raise LightexError(
                         f"another lx import is at work on {self.root.path}", "wait for its end, then try again"
                     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from lightex.core.cache import cache_folder
 from lightex.core.errors import StorageError, UnreachableError
-from lightex.core.root import claim
+from lightex.core.root import claimed, locked
 from lightex.dispatcher.engines.rayside.place import LOCAL, reach
 
 _START = 90.0  # seconds that a broker may take to connect, or to start a Ray
@@ -52,10 +52,7 @@ class Link:
     @property
     def lives(self) -> bool:
         """Whether there is a broker."""
-        descriptor = _claimed(self.folder) if self.folder.is_dir() else -1
-        if descriptor is not None and descriptor >= 0:
-            os.close(descriptor)
-        return descriptor is None
+        return locked(self.folder / "lock")
 
     def open(self) -> dict[str, Any]:
         """Connect, starting a broker where none lives; returns its facts: the version of Ray, and the nodes.
@@ -171,7 +168,7 @@ class Link:
         """Start a broker, if none lives; the lock goes over to it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = _claimed(self.folder)
+            lock = claimed(self.folder / "lock", 0o600)
             if lock is None:
                 return
             try:
@@ -238,15 +235,6 @@ def _folder(place: str) -> Path:
     """The folder of a broker: another interpreter has one of its own, since Ray wants the same Python everywhere."""
     mark = hashlib.sha256(repr((sys.prefix, place)).encode()).hexdigest()[:12]
     return cache_folder() / "ray" / mark
-
-
-def _claimed(folder: Path) -> int | None:
-    """The broker's lock as an open file, or None while a broker holds it."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if claim(descriptor):
-        return descriptor
-    os.close(descriptor)
-    return None
 
 
 def _start(folder: Path, place: str, lock: int) -> subprocess.Popen[bytes]:
