@@ -134,7 +134,7 @@ class TestSlurmEngine(EngineContract):
         assert end["duration"] < 10
 
     def test_what_is_used_is_told_while_it_runs(self, engine, job, monkeypatch):
-        monkeypatch.setattr(sstat, "_EVERY", 0.5)
+        monkeypatch.setattr(sstat, "EVERY", 0.5)
         spin = "import time; kept = bytearray(100 << 20)\nwhile True: pass"
         handle, _ = engine.submit(job(["python3", "-c", spin]), [])
         try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,14 @@ from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, RUNNING, SUBMITT
 from lightex.core.taxonomy import Build, Experiment, Storage
 from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, Usage
-from lightex.dispatcher.engines.cluster import api, examine, manifest, options, volumes
+from lightex.dispatcher.engines.cluster import api, examine, manifest, metrics, options, volumes
 from lightex.dispatcher.engines.cluster.api import AwayError, Cluster, ClusterError, Object, in_namespace
 from lightex.dispatcher.engines.cluster.making import FullError, Maker, check_build, delete_job, delete_rest, is_staged
 from lightex.dispatcher.engines.cluster.manifest import ATTEMPT, HOST, KEEP, REMOTE, RUN_DIR
-from lightex.dispatcher.engines.cluster.metrics import Metrics
 from lightex.dispatcher.engines.cluster.namespace import Namespace
 from lightex.dispatcher.engines.cluster.printing import as_yaml
 from lightex.dispatcher.engines.containers import call
+from lightex.dispatcher.engines.gathering import Gathering
 from lightex.dispatcher.engines.noted import is_noted, is_over
 from lightex.dispatcher.job import Job
 
@@ -66,7 +68,7 @@ class KubernetesEngine(Engine):
         self._removers = ThreadPoolExecutor(_AT_ONCE)  # of their own: room for what waits may come by them
         self._maker = Maker()
         self._returns: Any = None
-        self._metrics: dict[tuple[str, str], Metrics] = {}
+        self._gatherings: dict[tuple[str, str], Gathering] = defaultdict(Gathering)
 
     def capacity(self) -> Capacity | None:
         """None: the cluster queues by itself."""
@@ -358,21 +360,22 @@ class KubernetesEngine(Engine):
 
     def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
         """What the metrics API of the cluster says, when it has something new; nothing where it has none."""
-        news = {key: metrics.news() for key, metrics in self._metrics.items()}
-        found = {}
-        for handle in handles:
-            context, namespace, name = handle.rsplit("/", 2)
-            if (context, namespace) not in self._metrics:
-                self._metrics[context, namespace] = Metrics(api.connect(context), namespace)
-            elif name in (told := news.get((context, namespace), {})):
-                found[handle] = told[name]
-        return found
+        places = {handle: handle.rsplit("/", 2) for handle in handles}
+        news = {}
+        for context, namespace in {(place[0], place[1]) for place in places.values()}:
+            gathering = self._gatherings[context, namespace]
+            news[context, namespace] = gathering.news(partial(metrics.used, context, namespace), metrics.EVERY)
+        return {
+            handle: news[context, namespace][name]
+            for handle, (context, namespace, name) in places.items()
+            if name in news[context, namespace]
+        }
 
     def close(self) -> None:
         """Remove the Jobs whose ends are noted down."""
-        for metrics in self._metrics.values():
-            metrics.close()
-        self._metrics.clear()
+        for gathering in self._gatherings.values():
+            gathering.close()
+        self._gatherings.clear()
         self._tidy()
         self._closing.set()
         for place in self._namespaces.values():

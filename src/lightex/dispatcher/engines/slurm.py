@@ -16,12 +16,12 @@ from lightex.core.rundir import CANCELLED, ENDED, LOST, SUBMITTED, RunDir
 from lightex.core.taxonomy import Build, Experiment
 from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, Usage
-from lightex.dispatcher.engines.batch import commands, examine, look, notes, options, outcome, script
+from lightex.dispatcher.engines.batch import commands, examine, look, notes, options, outcome, script, sstat
 from lightex.dispatcher.engines.batch.commands import AwayError, RefusedError
 from lightex.dispatcher.engines.batch.look import Facts, Place
 from lightex.dispatcher.engines.batch.outcome import Row
-from lightex.dispatcher.engines.batch.sstat import Sstat
 from lightex.dispatcher.engines.batch.submission import Submissions
+from lightex.dispatcher.engines.gathering import Gathering
 from lightex.dispatcher.job import Job
 
 _LOOK = (1.0, 30.0)  # seconds between two looks: the shortest, and the longest
@@ -71,7 +71,7 @@ class SlurmEngine(Engine):
         self._to_stop: dict[str, str] = {}  # handles, and the signal
         self._killed: dict[str, tuple[float, float]] = {}  # when first and when last it was to be killed
         self._ids: dict[str, str] = {}  # of Slurm's, of what runs
-        self._sstat = Sstat()
+        self._gathering = Gathering()
         self._most = options.Options().most_open
         self._facts: Facts | None = None
         self._ask_again = 0.0
@@ -282,7 +282,8 @@ class SlurmEngine(Engine):
         """What `sstat` says, when it has something new; nothing where the cluster gathers nothing."""
         if self._facts is None or not self._facts.gathers:
             return {}
-        return self._sstat.news({handle: self._ids[handle] for handle in handles if handle in self._ids})
+        jobs = {handle: self._ids[handle] for handle in handles if handle in self._ids}
+        return self._gathering.news(lambda: sstat.used(jobs), sstat.EVERY) if jobs else {}
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """`scancel`: SIGTERM to the script, which passes it on to the command, or (force) SIGKILL to all of it.
@@ -304,7 +305,7 @@ class SlurmEngine(Engine):
         """Hand on what is still to be ended."""
         if self._to_stop:
             self._begin([])
-        self._sstat.close()
+        self._gathering.close()
         self._thread.shutdown(wait=True)
 
     def manifest(self, job: Job) -> str:

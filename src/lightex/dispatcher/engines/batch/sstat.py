@@ -1,57 +1,33 @@
-"""What jobs use, by `sstat`, where Slurm gathers it (JobAcctGatherType); asked now and then, in a thread."""
+"""What jobs use, by `sstat`, where Slurm gathers it (JobAcctGatherType)."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from lightex.core.errors import LightexError
 from lightex.dispatcher.engine import Usage
 from lightex.dispatcher.engines.batch.commands import ask
 
-_EVERY = 30.0  # seconds: Slurm's own JobAcctGatherFrequency
-_AGAIN = 300.0  # seconds after which it is asked again where it does not answer
+EVERY = 30.0
+"""Seconds between two questions: Slurm's own JobAcctGatherFrequency."""
+
 _FORMAT = "JobID,NTasks,AveCPU,AveRSS,AveDiskRead,AveDiskWrite"
 _SCALES = {"K": 1024.0, "M": 1024.0**2, "G": 1024.0**3, "T": 1024.0**4}
 
 
-class Sstat:
-    """Asks about all jobs that run, together."""
+def used(jobs: Mapping[str, str]) -> Mapping[str, Usage] | None:
+    """What jobs use, all asked about together; None where nothing is gathered.
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "lx-sstat")
-        self._asked: Future[Mapping[str, Usage]] | None = None
-        self._due = 0.0
-
-    def news(self, jobs: Mapping[str, str]) -> Mapping[str, Usage]:
-        """What was gathered since the last time; mostly nothing. Does not wait.
-
-        Args:
-            jobs: whatever each is called here to its id of Slurm's.
-        """
-        now = time.monotonic()
-        if self._asked is None and jobs and now >= self._due:
-            self._due = now + _EVERY
-            self._asked = self._thread.submit(self._ask, dict(jobs))
-        if self._asked is None or not self._asked.done():
-            return {}
-        done, self._asked = self._asked, None
-        return done.result()
-
-    def close(self) -> None:
-        """Ask no more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def _ask(self, jobs: Mapping[str, str]) -> Mapping[str, Usage]:
-        listed = ",".join(sorted(set(jobs.values())))
-        try:
-            text = ask("sstat", "--noheader", "--parsable2", "--allsteps", f"--jobs={listed}", f"--format={_FORMAT}")
-        except LightexError:  # nothing is gathered, or the command is not here: nothing depends on it
-            self._due = time.monotonic() + _AGAIN
-            return {}
-        known = read(text)
-        return {name: known[job] for name, job in jobs.items() if job in known}
+    Args:
+        jobs: whatever each is called here to its id of Slurm's.
+    """
+    listed = ",".join(sorted(set(jobs.values())))
+    try:
+        text = ask("sstat", "--noheader", "--parsable2", "--allsteps", f"--jobs={listed}", f"--format={_FORMAT}")
+    except LightexError:  # nothing is gathered, or the command is not here: nothing depends on it
+        return None
+    known = read(text)
+    return {name: known[job] for name, job in jobs.items() if job in known}
 
 
 def read(text: str) -> dict[str, Usage]:
