@@ -795,5 +795,5 @@ def test_the_first_pages_scripts_are_small(visit):
         "performance.getEntriesByType('resource').map((e) => e.name).filter((name) => name.includes('/static/') && name.endsWith('.js'))"
     )
     static = Path(__file__).parents[2] / "src/lightex/web/static"
-    assert sum((static / name.rpartition("/")[2]).stat().st_size for name in names) <= 66_000
+    assert sum((static / name.rpartition("/")[2]).stat().st_size for name in names) <= 60_000
     assert not any("plotly" in name for name in names)

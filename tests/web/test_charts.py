@@ -20,12 +20,14 @@ CARD = '<section class="card"><div id="a"></div></section><section class="card">
 IMPORTS = """
 import { LineChart, Group, groupMean, smooth, colorOf, stylesOf } from "/static/chart.js";
 import { Parallel, Scatter, scatterMatrix, bars, importance, Heatmap } from "/static/plots.js";
-import * as format from "/static/format.js";
+import * as numbers from "/static/format.js";
+import * as states from "/static/state.js";
+import * as saving from "/static/saving.js";
 import { appendAnsi, folded } from "/static/ansi.js";
 import { makeScale, ticks } from "/static/scale.js";
 import { LogView } from "/static/log.js";
 Object.assign(window, { LineChart, Group, groupMean, smooth, colorOf, stylesOf, Parallel, Scatter, scatterMatrix, bars, importance,
-  Heatmap, format, appendAnsi, folded, makeScale, ticks, LogView });
+  Heatmap, format: { ...numbers, ...states }, saving, appendAnsi, folded, makeScale, ticks, LogView });
 window.$ = (id) => document.getElementById(id);
 window.line = (id, y, more = {}) => ({ id, label: id, color: "rgb(200, 0, 0)", x: y.map((_, i) => i), y, ...more });
 window.zooms = []; window.hovers = [];
@@ -83,7 +85,6 @@ def test_numbers_times_sizes_and_names_are_short_and_right(open_page):
         "duration(277200)": "3d 05h", "duration(null)": "—", "ago(1000, 1180)": "3 min ago", "ago(1000, 1001)": "just now",
         "ago(9000, 1000)": "in 2 h", "size(123456789)": "123 MB", "size(0)": "0 B", "middle('abcdefghij', 7)": "abc…hij",
         "middle('short')": "short", "state('SUCCEEDED').word": "succeeded", "chip('FAILED').textContent": "✕ failed",
-        "numberNode(0.123456789).title": "0.123456789",
     }.items():  # fmt: skip
         assert page.evaluate(f"format.{call}") == said, call
 
@@ -314,11 +315,11 @@ def test_a_chart_out_of_view_waits(chart):
 
 def test_a_chart_becomes_a_table_and_a_picture(chart):
     page = chart("""window.chart = draw($("a"), { title: "loss, train" }, [line('a "b", c', [1, 0.25, null])]);""")
-    read = list(csv.reader(io.StringIO(page.evaluate("chart.toCSV()"))))
+    read = list(csv.reader(io.StringIO(page.evaluate("saving.csvOf(chart)"))))
     assert read[:3] == [["id", "label", "x", "value", "smoothed"], ['a "b", c', 'a "b", c', "0", "1", "1"], ['a "b", c', 'a "b", c', "1", "0.25", "0.25"]]  # fmt: skip
-    assert page.evaluate("chart.toPNG().then((b) => [b.type, b.size > 1000])") == ["image/png", True]
+    assert page.evaluate("saving.pngOf(chart).then((b) => [b.type, b.size > 1000])") == ["image/png", True]
     with page.expect_download() as got:
-        page.evaluate("chart.download('csv')")
+        page.evaluate("saving.save(chart, 'csv')")
     assert got.value.suggested_filename == "loss_train.csv"
 
 
@@ -352,7 +353,7 @@ def test_hostile_names_are_text(chart):
     window.chart = draw($("a"), {{ title: bad }}, [line(bad, [1, 2, 3])]);
     new Parallel($("b"), {{ title: bad, axes: [{{ key: bad, label: bad, kind: "linear" }}, {{ key: "b", label: bad, kind: "category" }}], rows }});
     bars($("c"), [{{ id: bad, label: bad, value: 1 }}], {{ title: bad }});
-    $("c").append(format.chip(bad), format.nameNode(bad));
+    $("c").append(format.chip(bad), format.element("p", "", bad));
     new LogView($("d"), {{ fetchRange: async () => ({{ text: bad, size: bad.length }}) }});
     """,
         CARD + '<div id="c"></div><div id="d"></div>',

@@ -80,7 +80,7 @@ def test_what_runs_moves_and_is_stopped(live):
     assert page.locator("[aria-label=Waiting] tbody tr").count() == 2
     name = seen(root)["000"].short_id
     choose(page, f"Actions on {name}", "Stop")
-    page.click("#asker-ok")
+    page.click("#sure-ok")
     assert told(page) == "1 run asked to end, each within its grace"
     until(
         page,
@@ -98,7 +98,7 @@ def test_one_that_waits_goes_first_and_the_page_says_why_it_waited(live):
     choose(page, f"Actions on {last}", "Before all others")
     wait_for(lambda: seen(root)["002"].wants.get("priority") == 100)
     choose(page, f"Actions on {seen(root)['000'].short_id}", "Kill")
-    page.click("#asker-ok")
+    page.click("#sure-ok")
     wait_for(lambda: seen(root)["002"].status == "RUNNING")
 
 
@@ -146,7 +146,7 @@ def test_a_container_is_watched_and_stopped_alike(live, docker):
     name = seen(root)["000"].short_id
     until(page, f"/MiB/.test({part(page, 'Running')})", 40)  # what its processes hold
     choose(page, f"Actions on {name}", "Stop")
-    page.click("#asker-ok")
+    page.click("#sure-ok")
     wait_for(lambda: seen(root)["000"].status == "CANCELLED", seconds=60)
 
 
@@ -154,7 +154,7 @@ def test_a_container_is_watched_and_stopped_alike(live, docker):
 def test_a_job_of_slurm_is_stopped_alike(live, slurm):
     root, page = live("base", "-e", "slurm")
     choose(page, f"Actions on {seen(root)['000'].short_id}", "Stop")
-    page.click("#asker-ok")
+    page.click("#sure-ok")
     wait_for(lambda: seen(root)["000"].status == "CANCELLED", seconds=60)
     assert seen(root)["000"].node  # where it ran
 
@@ -167,7 +167,7 @@ def test_a_job_of_ray_is_stopped_alike(live, tmp_path, monkeypatch):
     root, page = live("base", "-e", "ray")
     try:
         choose(page, f"Actions on {seen(root)['000'].short_id}", "Stop")
-        page.click("#asker-ok")
+        page.click("#sure-ok")
         wait_for(lambda: seen(root)["000"].status == "CANCELLED", seconds=60)
     finally:
         ray_service.end_brokers(tmp_path / "own")

@@ -20,7 +20,7 @@ from lightex.qviz.series import Histories
 _STATIC = Path(__file__).parent / "static"
 _POINTS = 1000  # of a curve
 _METRICS = 60
-_MODULES = ("format.js", "color.js", "scale.js", "series.js", "plot.js", "chart.js", "standalone.js")
+_MODULES = ("format.js", "state.js", "color.js", "scale.js", "series.js", "plot.js", "chart.js", "standalone.js")
 """In the order in which they need each other."""
 
 _PAGE = """<!doctype html>

@@ -16,9 +16,8 @@ export const act = told(async (word, what, question = "") => {
 });
 
 function sure(question) {
-  const dialog = $("asker");
-  $("asker-title").textContent = question;
-  $("asker-text").textContent = "";
+  const dialog = $("sure");
+  $("sure-title").textContent = question;
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((done) => (dialog.onclose = () => done(dialog.returnValue === "ok")));

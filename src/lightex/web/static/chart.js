@@ -1,5 +1,5 @@
 /** Line charts of many curves. */
-import { download, number } from "./format.js";
+import { number } from "./format.js";
 import { Plot } from "./plot.js";
 import { padded, xText } from "./scale.js";
 import { extent, firstFrom, nearest, smooth, thinned } from "./series.js";
@@ -76,19 +76,6 @@ export class LineChart extends Plot {
     const shown = this.visible, [lo, hi] = extent(shown.map((s) => s.exact)), last = extent(shown.map((s) => s.exact.subarray(-1)));
     return `${shown.length} ${shown.length === 1 ? "curve" : "curves"}, ${lo > hi ? "no values" : `min ${number(lo)}, max ${number(hi)}, last `
       + [...new Set(last)].map((v) => number(v)).join(" to ")}`;
-  }
-
-  /** The points in view of the visible curves. @returns {string} id, label, x, value, smoothed */
-  toCSV() {
-    const quote = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text), [lo, hi] = this.range ?? [-Infinity, Infinity];
-    const lines = this.visible.flatMap((s) => [...s.x].flatMap((x, i) =>
-      (x >= lo && x <= hi ? [[s.id, s.label, x, s.exact[i], s.y[i]].map(quote).join(",")] : [])));
-    return `${["id,label,x,value,smoothed", ...lines].join("\n")}\n`;
-  }
-
-  /** @param {"csv"|"png"} kind */
-  async download(kind) {
-    download(`${this.options.title.replace(/[^\w.-]+/g, "_") || "chart"}.${kind}`, kind === "csv" ? this.toCSV() : await this.toPNG());
   }
 
   /** Makes the curves of what was given: here, since smoothing those of twenty charts at once would hold the page. */

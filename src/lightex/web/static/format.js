@@ -1,10 +1,5 @@
-/** Numbers, times, sizes, names and states as people read them; what was cut or rounded goes into a `title`. */
+/** Numbers, times, sizes and names as people read them; what was cut or rounded goes into a `title`. */
 
-/** A state is told by an icon and a word; the colour only says it again. The names are those of a run's events. */
-const STATES = {
-  queued: ["◷", "muted"], submitted: ["◔", "accent"], running: ["▶", "accent"], succeeded: ["✓", "good"],
-  failed: ["✕", "bad"], lost: ["?", "warn"], cancelled: ["■", "muted"], pruned: ["✂", "muted"],
-};
 const two = (n) => String(Math.floor(n)).padStart(2, "0");
 
 /** At most `digits` significant digits, whole numbers below a million whole. @param {number|string|null} value as JSON has it */
@@ -57,12 +52,6 @@ export function middle(text, most = 32) {
   return letters.length <= most ? String(text) : [...letters.slice(0, most - 1 - tail), "…", ...letters.slice(-tail)].join("");
 }
 
-/** @returns {{icon: string, word: string, tone: "good"|"bad"|"warn"|"accent"|"muted"}} */
-export function state(name) {
-  const word = String(name).toLowerCase(), [icon, tone] = STATES[word] ?? ["•", "muted"];
-  return { icon, word, tone };
-}
-
 /** An element of text or children: the one way in which data comes onto the page. @param {string|(string|Node)[]} content */
 export function element(tag, className = "", content = "", attributes = {}) {
   const node = document.createElement(tag);
@@ -70,22 +59,4 @@ export function element(tag, className = "", content = "", attributes = {}) {
   node.append(...(Array.isArray(content) ? content : [content]));
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   return node;
-}
-
-/** A state as a chip. */
-export function chip(name) {
-  const { icon, word, tone } = state(name);
-  return element("span", `chip ${tone}`, [element("span", "", icon, { "aria-hidden": "true" }), ` ${word}`]);
-}
-
-/** Short on the page, whole on hover. */
-export const numberNode = (value) => element("span", "num", number(value), { title: value });
-export const nameNode = (text, most = 32) => element("span", "name", middle(text, most), { title: text });
-export const timeNode = (time) => element("time", "", ago(time), { title: absolute(time), datetime: new Date(time * 1000).toISOString() });
-
-/** Hands the reader a file. @param {string|Blob} content */
-export function download(name, content) {
-  const href = URL.createObjectURL(new Blob([content]));
-  element("a", "", "", { href, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(href), 1000);
 }

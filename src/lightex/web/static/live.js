@@ -1,6 +1,7 @@
 /** The monitor: what every job is doing. Rows change in their place; what there is to do is in their menus. */
 import { act, clone } from "./acting.js";
-import { at, ask, menu, paint, toast, told, watch } from "./page.js";
+import { menu } from "./menu.js";
+import { at, ask, paint, toast, told, watch } from "./page.js";
 
 const part = () => document.getElementById("live-part");
 

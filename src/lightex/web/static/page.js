@@ -33,17 +33,6 @@ export function toast(text, tone = "") {
   go();
 }
 
-/** Asks for a line of text, or (`shown`) shows one to be copied. @returns {Promise<string>} empty where nothing was given */
-export function askFor(title, value = "", shown = false) {
-  const dialog = $("asker"), input = $("asker-text");
-  [$("asker-title").textContent, input.value, input.readOnly, $("asker-no").hidden] = [title, value, shown, shown];
-  $("asker-ok").textContent = shown ? "Close" : "Keep";
-  dialog.returnValue = "";
-  dialog.showModal();
-  input.select();
-  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue && input.value.trim()), { once: true }));
-}
-
 /** Fetches the page anew and exchanges those of its parts marked `data-live` that have changed. */
 export async function renew() {
   const next = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
@@ -67,35 +56,6 @@ export const told = (act) => async (...given) => {
 /** Paints what stands for runs in the runs' own colours. */
 export function paint(within = document) {
   for (const swatch of within.querySelectorAll("[data-id] .swatch")) swatch.style.background = colorOf(swatch.closest("[data-id]").dataset.id);
-}
-
-/** A menu below a button. @param {[string, () => void][]} items */
-export function menu(button, items) {
-  document.querySelector(".menu.open")?.remove();
-  const list = element("ul", "menu open", items.map(([word, act]) => {
-    const one = element("button", "", word, { role: "menuitem", type: "button" });
-    one.onclick = () => (close(), act());
-    return element("li", "", [one], { role: "none" });
-  }), { role: "menu" });
-  const rest = (event) => list.contains(event.target) || close();
-  function close() {
-    list.remove();
-    removeEventListener("pointerdown", rest, true);
-    button.focus();
-  }
-  const { left, bottom } = button.getBoundingClientRect();
-  document.body.append(list);
-  list.style.left = `${Math.min(left + scrollX, innerWidth - list.offsetWidth - 8)}px`;
-  list.style.top = `${bottom + scrollY + 4}px`;
-  list.onkeydown = (event) => {
-    const all = [...list.querySelectorAll("button")], step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (event.key === "Escape") close();
-    else if (step) all[(all.indexOf(document.activeElement) + step + all.length) % all.length].focus();
-    else return;
-    event.preventDefault();
-  };
-  setTimeout(() => addEventListener("pointerdown", rest, true));
-  list.querySelector("button")?.focus();
 }
 
 /**
@@ -155,7 +115,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
     } catch { // there is none where the page came by plain http from another machine
-      await askFor("Copy this command", button.dataset.copy, true);
+      await (await import("./menu.js")).askFor("Copy this command", button.dataset.copy, true);
       return;
     }
     toast(`copied: ${button.dataset.copy}`, "good");
@@ -164,7 +124,6 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 $("theme").onclick = theme;
 const help = () => $("keys").showModal();
 $("help").onclick = help;
-$("asker-no").onclick = () => $("asker").close();
 keys({ t: theme, "?": help });
 paint();
 setInterval(() => document.querySelectorAll("time[data-time]").forEach((node) => {

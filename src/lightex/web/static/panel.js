@@ -1,7 +1,7 @@
 /** Charts of many metrics, in sections by prefix; each is fetched and drawn when it comes into view. */
 import { Group, LineChart, groupMean, stylesOf } from "./chart.js";
 import { element, middle } from "./format.js";
-import { ask, menu, told } from "./page.js";
+import { ask, told } from "./page.js";
 
 const AT_ONCE = 4; // requests on their way
 const SHOWN = 60; // charts of a section, until more are asked for
@@ -116,8 +116,11 @@ export class Panel {
     const node = element("article", "card", [element("header", "", [element("h3", "", middle(name, 48), { title: name }), tools]), host]);
     const card = { name, node, host, chart: null, data: null, range: [null, null], asked: 0, version: -1 };
     host.className = "chart";
-    tools.onclick = () => menu(tools, [["Save as PNG", () => card.chart?.download("png")], ["Save as CSV", () => card.chart?.download("csv")],
-      ["Larger or smaller", () => node.classList.toggle("large")], ["All of it", () => card.chart?.reset()]]);
+    tools.onclick = told(async () => {
+      const [{ menu }, { save }] = await Promise.all([import("./menu.js"), import("./saving.js")]), file = (kind) => told(async () => card.chart && save(card.chart, kind));
+      menu(tools, [["Save as PNG", file("png")], ["Save as CSV", file("csv")],
+        ["Larger or smaller", () => node.classList.toggle("large")], ["All of it", () => card.chart?.reset()]]);
+    });
     this.cards.set(node, card);
     this.seen.observe(node);
     return node;

@@ -90,15 +90,6 @@ export class Plot {
     this.redrawOver();
   }
 
-  /** @returns {Promise<Blob>} the picture on the theme's ground */
-  toPNG() {
-    const canvas = element("canvas"), ctx = this.fit(canvas);
-    ctx.fillStyle = this.color("--bg");
-    ctx.fillRect(0, 0, this.width, this.height);
-    ctx.drawImage(this.base, 0, 0, this.width, this.height);
-    return new Promise((done) => { canvas.toBlob(done); });
-  }
-
   destroy() {
     this.watchers.forEach((watcher) => watcher.disconnect());
     this.leave();

@@ -1,6 +1,5 @@
 /** The first page: the table follows the address, the charts follow the table. */
-import { complete } from "./complete.js";
-import { at, keys, menu, paint, split, toast, told, watch } from "./page.js";
+import { at, keys, paint, split, toast, told, watch } from "./page.js";
 import { Panel, address } from "./panel.js";
 
 const $ = (id) => document.getElementById(id);
@@ -9,7 +8,6 @@ let cursor = -1;
 
 const panel = new Panel($("charts"), address, light);
 split($("split"), "lx-split");
-complete($("q"), $("names"));
 
 const rows = () => [...document.querySelectorAll("#table tbody tr[data-id]")];
 const labelOf = (row) => row.querySelector("th a").textContent;
@@ -161,15 +159,20 @@ $("unpick").onclick = () => {
   picked.clear();
   ready();
 };
-$("export").onclick = () => {
-  const ids = [...picked.keys()].map((id) => ["run", id]);
+// What is seldom wanted is fetched when it is.
+$("q").addEventListener("focus", told(async () => {
+  const before = $("q").value;
+  (await import("./complete.js")).complete($("q"), $("names"));
+  if ($("q").value !== before) $("q").dispatchEvent(new Event("input"));
+}), { once: true });
+$("export").onclick = told(async () => {
+  const { menu } = await import("./menu.js"), ids = [...picked.keys()].map((id) => ["run", id]);
   menu($("export"), [
     ["These runs as CSV, all columns", () => (location.href = at("export.csv", query({ col: null })))],
     ["These runs as CSV, columns as shown", () => (location.href = at("export.csv", query({ col: shownColumns() })))],
     [`${ids.length ? "Selected runs" : "This page"} with charts as one HTML file`, () => (location.href = at("export.html", ids.length ? ids : query()))],
   ]);
-};
-// What is seldom wanted is fetched when it is.
+});
 $("views").onclick = told(async () => (await import("./views.js")).views($("views"), go, told(load)));
 $("columns").onclick = told(async () => (await import("./columns.js")).columns(shownColumns(), (chosen) => go({ col: chosen })));
 

@@ -1,6 +1,7 @@
 /** The page of an exported file: a table and charts, from the data that stands in it. */
 import { Group, LineChart, groupMean, stylesOf } from "./chart.js";
-import { chip, element } from "./format.js";
+import { element } from "./format.js";
+import { chip } from "./state.js";
 
 const { runs, params, metrics, curves, axis, log, smoothing } = JSON.parse(document.getElementById("data").textContent), group = new Group();
 const styles = stylesOf(runs.map((run) => run.id)), page = document.getElementById("page");

@@ -1,5 +1,5 @@
 /** The menu of views that the reader has kept, in this browser. */
-import { askFor, menu } from "./page.js";
+import { askFor, menu } from "./menu.js";
 
 const KEY = "lx-views";
 
