@@ -117,7 +117,7 @@ def _print_groups(result: Comparison, shown: Sequence[Group]) -> None:
 
 def _headings(result: Comparison, metrics: Sequence[str]) -> list[str]:
     names = short_names(metrics)
-    arrow = {"min": "↑", "max": "↓"}[result.mode]  # the way in which it grows down the table is the way of the arrow
+    arrow = {"min": "↓", "max": "↑"}[result.mode]  # as in papers: the way in which it is better
     return [f"{names[name]} {arrow}" if name == result.by else names[name] for name in metrics]
 
 

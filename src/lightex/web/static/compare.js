@@ -7,6 +7,7 @@ import { Panel, address } from "./panel.js";
 
 const LANES = 7; // axes of the parallel coordinates, and
 const CELLS = 5; // rows of the matrix, that are shown at first
+const LANE = 112; // px: narrower, names and values would run into each other
 const host = document.getElementById("compared");
 
 if (host) start(host.dataset);
@@ -54,17 +55,18 @@ async function plots(ids, by, mode, panel) {
 
   const wide = card(`Parameters and ${by}: drag along an axis to filter`);
   wide.classList.add("wide");
-  const parallel = wide.appendChild(element("div"));
+  const parallel = wide.appendChild(element("div", "lanes")).appendChild(element("div"));
   const scatter = card("Scatter"), x = element("select", "input", params.map((name) => element("option", "", name)), { "aria-label": "Across" });
   const scattered = scatter.appendChild(element("div"));
   scatter.firstChild.append(x);
   const best = card(`Best by ${by}`), list = best.appendChild(element("div", "scroll inside"));
   const share = card(`What ${by} hangs on`), shares = share.appendChild(element("div", "scroll inside"));
-  const matrix = card("Scatter matrix"), cells = matrix.appendChild(element("div"));
+  const matrix = card("Scatter matrix"), cells = matrix.appendChild(element("div", "lanes")).appendChild(element("div"));
   matrix.classList.add("wide");
   place.replaceChildren(element("div", "cards plots", [wide, scatter, best, share, ...(numeric.length ? [matrix] : [])]));
 
   const lanes = [...params.slice(0, LANES - 1), by];
+  parallel.style.minWidth = `${lanes.length * LANE}px`;
   new Parallel(parallel, { ...shared, title: `Parameters and ${by}`, axes: lanes.map((key) => ({ key, label: key, kind: kinds[key] })), rows: rows.map(({ color: _, ...row }) => row), colorBy: by,
     onBrush(brushes) {
       const inside = rows.filter((row) => Object.entries(brushes).every(([key, range]) => (kinds[key] === "category" ? range.map(String).includes(String(row.values[key])) : row.values[key] >= range[0] && row.values[key] <= range[1])));
@@ -82,7 +84,9 @@ async function plots(ids, by, mode, panel) {
   x.onchange = across;
   across();
   bars(list, rows.map((row) => ({ id: row.id, label: row.label, value: row.values[by], color: row.color })), { title: `Best by ${by}`, ascending: mode === "min", onHover: (id) => panel.light(id) });
-  if (numeric.length) scatterMatrix(cells, { ...shared, title: "Scatter matrix", keys: [...numeric.slice(0, CELLS - 1), by], rows, logs: numeric.filter((name) => kinds[name] === "log") });
+  const keys = [...numeric.slice(0, CELLS - 1), by];
+  cells.style.minWidth = `${keys.length * LANE}px`;
+  if (numeric.length) scatterMatrix(cells, { ...shared, title: "Scatter matrix", keys, rows, logs: numeric.filter((name) => kinds[name] === "log") });
   const known = await ask("api/importance", [["by", by], ...ids.map((id) => ["run", id])]);
   if (known.why) shares.replaceChildren(element("p", "muted", known.why));
   else importance(shares, known.shares);

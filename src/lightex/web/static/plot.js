@@ -144,7 +144,7 @@ export class Plot {
 
   /** Axes, their scales X and Y, and the box between them. @param {{range: [number, number], log?, kind?, label?}} x, y */
   axes(ctx, x, y) {
-    const top = y.label || this.note.textContent ? 24 : 10, right = this.width - 12, bottom = this.height - 24;
+    const top = y.label || this.note.textContent ? 24 : 10, right = this.width - 12, bottom = this.height - (x.label ? 40 : 24);
     this.Y = makeScale(y.range, bottom, top, y.log);
     const marks = ticks(this.Y, Math.max(2, this.height / 44)), left = 14 + Math.max(16, ...marks.map((t) => ctx.measureText(t.text).width));
     this.X = makeScale(x.range, left, right, x.log);
@@ -156,7 +156,7 @@ export class Plot {
     ctx.fillStyle = this.color("--muted");
     ctx.textAlign = "right";
     for (const { value, text } of marks) ctx.fillText(text, left - 6, this.Y.px(value) + 4);
-    if (x.label && !x.words) ctx.fillText(middle(x.label, 48), right, bottom - 6);
+    if (x.label) ctx.fillText(middle(x.label, 48), right, bottom + 32);
     ctx.textAlign = "left";
     if (y.label) ctx.fillText(middle(y.label, 48), 8, 14);
     ctx.textAlign = "center";

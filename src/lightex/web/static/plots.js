@@ -36,6 +36,7 @@ class Told extends Plot {
 export class Parallel extends Told {
   constructor(host, options) {
     super(host, { onBrush() {}, brushes: {}, axis: 0, ...options });
+    host.classList.add("parallel");
   }
 
   summary() {
@@ -130,7 +131,7 @@ export class Parallel extends Told {
       }
       ctx.font = `600 12px ${font}`;
       ctx.textAlign = i === 0 ? "left" : i === last ? "right" : "center";
-      write(middle(label, Math.max(5, Math.min(22, Math.floor((this.lanes[1]?.x - this.lanes[0].x) / 7.5)))), i === 0 ? 12 : i === last ? x + 28 : x, 20, i === this.options.axis && document.activeElement === this.host ? "--accent" : "--text");
+      write(middle(label, Math.max(5, Math.min(22, Math.floor((this.lanes[1]?.x - this.lanes[0].x) / 8.5)))), i === 0 ? 12 : i === last ? x + 28 : x, 20, i === this.options.axis && document.activeElement === this.host ? "--accent" : "--text");
       ctx.font = `11px ${font}`;
       ctx.textAlign = i === last ? "right" : "left";
       const marks = words ? words.map((text, value) => ({ value, text: middle(text, 16) })) : ticks(scale, 6);
@@ -273,8 +274,12 @@ export class Scatter extends Told {
 export function scatterMatrix(host, { title, keys, rows, logs = [], ...rest }) {
   host.classList.add("matrix");
   host.style.gridTemplateColumns = `repeat(${keys.length}, minmax(0, 1fr))`;
+  const rangeOf = (key) => {
+    const log = logs.includes(key), [lo, hi] = extent([rows.map((r) => r.values[key] ?? NaN)], log);
+    return lo > hi ? "no values" : `${number(lo)} to ${number(hi)}${log ? ", log" : ""}`;
+  };
   return keys.flatMap((down) => keys.flatMap((across) => {
-    const cell = host.appendChild(element("div", "card", down === across ? [element("h3", "", middle(down, 24), { title: down })] : ""));
+    const cell = host.appendChild(element("div", "card", down === across ? [element("h3", "", middle(down, 24), { title: down }), element("p", "muted", rangeOf(down))] : ""));
     if (down === across) return [];
     const [x, y] = [across, down].map((label) => ({ label, log: logs.includes(label) }));
     return [new Scatter(cell.appendChild(element("div")), { ...rest, title: `${title}, ${down} over ${across}`, plain: true, x, y,
