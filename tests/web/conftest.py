@@ -32,9 +32,7 @@ HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>test</titl
 <link rel="icon" href="data:,"><link rel="stylesheet" href="/static/style.css">
 <main>{body}</main><script type="module" src="{name}.js"></script></html>"""
 
-WATCH = """window.long = []; window.wrong = [];
-new PerformanceObserver((list) => window.long.push(...list.getEntries().map((e) => e.duration)))
-  .observe({entryTypes: ["longtask"]});
+WATCH = """window.wrong = [];
 addEventListener("securitypolicyviolation", (e) => window.wrong.push(`${e.violatedDirective} ${e.blockedURI}`));
 window.painted = (host) => new Promise((done) => host.addEventListener("painted", done, {once: true}));
 """
