@@ -14,7 +14,7 @@ from lightex.core.root import Root
 
 T = TypeVar("T")
 
-_LOOK = 1.0  # seconds between two looks at the runs: what a page shows is not older
+_LOOK = 0.7  # seconds between two looks at the runs: with looking and asking, what a page shows is a second old at most
 _BEAT = 15.0  # seconds after which a silent stream says that it lives: proxies cut silent ones
 
 
@@ -63,7 +63,7 @@ class Live:
         self._looked, self._whole = 0.0, self._whole or whole
 
     async def run(self) -> None:
-        """Look at the runs each second while somebody watches, and tell of changes; ends when it is cancelled."""
+        """Look at the runs again and again while somebody watches, and tell of changes; ends when it is cancelled."""
         told = 0
         while True:
             await asyncio.sleep(_LOOK)
@@ -96,7 +96,7 @@ class Live:
             await asyncio.sleep(seconds)
 
     async def changes(self) -> AsyncIterator[str]:
-        """The version as server-sent events, when it grows, and a `beat` each second while something runs.
+        """The version as server-sent events, when it grows, and a `beat` with each look while something runs.
 
         See https://html.spec.whatwg.org/multipage/server-sent-events.html.
         """

@@ -60,7 +60,7 @@ export function paint(within = document) {
 
 /**
  * Calls when runs have changed; one stream for the page, which opens again by itself.
- * @param {() => void} changed @param {() => void} [beat] each second while something runs: what it uses and prints has changed
+ * @param {() => void} changed @param {() => void} [beat] more than once a second while something runs: what it uses and prints has changed
  */
 export function watch(changed, beat = null) {
   const note = $("live"), stream = new EventSource(at("api/live"));
