@@ -4,7 +4,7 @@ import { element } from "./format.js";
 /** A state is told by an icon and a word; the colour only says it again. The names are those of a run's events. */
 const STATES = {
   queued: ["◷", "muted"], submitted: ["◔", "accent"], running: ["▶", "accent"], succeeded: ["✓", "good"],
-  failed: ["✕", "bad"], lost: ["?", "warn"], cancelled: ["■", "muted"], pruned: ["✂", "muted"],
+  failed: ["✕", "bad"], lost: ["?", "warn"], cancelled: ["■", "muted"],
 };
 
 /** @returns {{icon: string, word: string, tone: "good"|"bad"|"warn"|"accent"|"muted"}} */
