@@ -70,6 +70,8 @@ def test_the_desktop_is_told_by_its_own_program(tmp_path, monkeypatch):
     told = (tmp_path / "told").read_text().splitlines()
     assert told[0] == "--urgency=critical"
     assert told[3] == HELLO.title
+    assert "<b>" not in "".join(told)
+    assert unescape("\n".join(told[4:])) == HELLO.body
     program.write_text("#!/bin/sh\necho no display >&2\nexit 1\n")
     assert service(Target("desktop 1", "desktop://"))(HELLO) == f"{program}: no display"
     monkeypatch.setenv("PATH", str(tmp_path / "none"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import shutil
 import subprocess
@@ -87,7 +88,8 @@ def _hear() -> None:
 def _desktop(message: Message) -> str | None:
     if program := shutil.which("notify-send"):
         urgency = "critical" if message.kind == "failure" else "normal"
-        command = [program, f"--urgency={urgency}", "--app-name=LightEx", "--", message.title, message.body]
+        command = [program, f"--urgency={urgency}", "--app-name=LightEx", "--", message.title]
+        command.append(html.escape(message.body, quote=False))  # desktops read markup in it
     elif program := shutil.which("osascript"):
         command = [program, "-e", _SHOW, message.title, message.body]
     else:
