@@ -1,5 +1,7 @@
 """What can be done about runs: on real sweeps of the process engine."""
 
+import os
+import signal
 import subprocess
 
 import pytest
@@ -8,7 +10,7 @@ from lightex.core.errors import LightexError
 from lightex.core.root import Root
 from lightex.core.summary import read_all
 from lightex.mon import actions
-from tests.helpers import LX, wait_for
+from tests.helpers import LX, supervisors, wait_for
 
 WAITS = """import os, time
 open(os.environ["LX_RUN_DIR"] + "/began", "w").close()
@@ -96,3 +98,23 @@ def test_what_nothing_is_at_work_on_is_not_stopped_but_said(root, run_dir):
     (run,) = read_all(Root(run_dir.path.parents[1]), [run_dir])
     with pytest.raises(LightexError, match="was not started by lx"):
         actions.stop(root, [run], "me")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_goes_on_though_its_dispatcher_was_killed_is_ended_too(project, root, whole):
+    (project / "train.py").write_text(WAITS)
+    keeper = subprocess.Popen([*LX, "run", "grid", "-j", "1"], stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_for(lambda: list(project.glob("runs/demo/*/began")))
+    (supervisor,) = wait_for(lambda: supervisors(keeper.pid))
+    keeper.kill()
+    keeper.wait()
+    os.kill(supervisor, signal.SIGKILL)
+    run = wait_for(lambda: not root.sweep(seen(root)["000"].sweep).supervised and seen(root)["000"])
+    assert run.status == "RUNNING"
+    if whole:
+        assert "3 runs ended" in actions.stop_sweep(root, run.sweep, "me")
+        assert {one.status for one in seen(root).values()} == {"CANCELLED"}
+    else:
+        assert "1 run ended" in actions.stop(root, [run], "me", kill=True)
+        assert [one.status for _, one in sorted(seen(root).items())] == ["CANCELLED", "QUEUED", "QUEUED"]
+    assert not (project / "go").exists()  # it did not end by itself

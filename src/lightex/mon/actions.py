@@ -27,26 +27,39 @@ def stop(root: Root, runs: Sequence[Summary], who: str, kill: bool = False) -> s
         kill: do not wait for their grace.
 
     Raises:
-        LightexError: none of them can be: they have ended, or nothing is at work on them.
+        LightexError: none of them can be: they have ended, or were not started by lx; or `lx stop` refuses.
     """
     open_runs = [run for run in runs if run.status not in ENDED]
     if not open_runs:
         raise LightexError("they have all ended already")
+    asked: list[tuple[str, list[str]]] = []
+    left: list[str] = []
     for sweep, some in _by_sweep(open_runs).items():
         if not sweep or not root.sweep(sweep).path.is_dir():
             raise LightexError(f"run {some[0].short_id} was not started by lx", "end its process yourself")
-        root.sweep(sweep).stop([run.id for run in some], f"stopped by {who}", kill)
-    return f"{_count(open_runs)} asked to end" + ("" if kill else ", each within its grace")
+        ids = [run.id for run in some]
+        if root.sweep(sweep).supervised:
+            asked.append((sweep, ids))
+        else:
+            left += ids
+    for sweep, ids in asked:
+        root.sweep(sweep).stop(ids, f"stopped by {who}", kill)
+    count = sum(len(ids) for _, ids in asked)
+    told = [_asked(f"{count} run{'s' * (count != 1)}", kill, "each")] if count else []
+    return "; ".join([*told, *([_end_unwatched(root, left, kill)] if left else [])])
 
 
 def stop_sweep(root: Root, sweep: str, who: str, kill: bool = False) -> str:
     """Have a whole sweep ended, what waits as well; returns what came of it.
 
     Raises:
-        LightexError: nothing is at work on it.
+        LightexError: `lx stop` refuses.
     """
-    root.sweep(sweep).stop(None, f"stopped by {who}", kill)
-    return f"sweep {sweep} asked to end" + ("" if kill else ", each run within its grace")
+    found = root.sweep(sweep)
+    if not found.supervised:
+        return _end_unwatched(root, [sweep], kill)
+    found.stop(None, f"stopped by {who}", kill)
+    return _asked(f"sweep {sweep}", kill, "each run")
 
 
 def retry(root: Root, runs: Sequence[Summary]) -> str:
@@ -119,6 +132,15 @@ def prioritize(root: Root, runs: Sequence[Summary], priority: int) -> str:
     for sweep, some in _by_sweep(waiting).items():
         root.sweep(sweep).prioritize([run.id for run in some], priority)
     return f"priority {priority} for {_count(waiting)}"
+
+
+def _asked(what: str, kill: bool, each: str) -> str:
+    return f"{what} asked to end" + ("" if kill else f", {each} within its grace")
+
+
+def _end_unwatched(root: Root, names: Sequence[str], kill: bool) -> str:
+    """End what goes on though its dispatcher is gone, and wait for that; returns what came of it."""
+    return _lx(root, root.path, "stop", *names, *(["--kill"] if kill else []))
 
 
 def _by_sweep(runs: Sequence[Summary]) -> dict[str, list[Summary]]:
