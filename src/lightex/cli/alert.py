@@ -14,8 +14,8 @@ from lightex.core.errors import LightexError
 from lightex.core.root import Root
 
 if TYPE_CHECKING:
+    from lightex.cli.alerting import Alerting
     from lightex.core.index import Index
-    from lightex.mon.alerts.watch import Watcher
 
 _FIRST = """# Who is told, as Apprise addresses (https://github.com/caronc/apprise/wiki). ${NAME} is taken from the
 # environment, so that no secret stands here. desktop:// is this machine's desktop. A rule may have a `to` of its own.
@@ -148,30 +148,32 @@ def test(root: str | None, /) -> int:
 @click.pass_obj
 def watch(root: str | None, /, every: float) -> None:
     """Look at runs and tell, until Ctrl-C. What happened while nobody watched, within a day, is told too."""
-    from lightex.cli.alerting import said, watcher
+    from lightex.cli.alerting import Alerting, said
     from lightex.cli.selecting import opened
     from lightex.mon.alerts.rules import locate
 
     folder = Root.locate(root)
-    made, alerts = watcher(folder, locate(folder), said)
+    alerting = Alerting(folder, locate(folder), said)
     try:
-        if not made.claim():
-            raise LightexError(f"{made.holder} watches {folder.path} already", "there is one watcher for each folder")
-        click.echo(f"{len(alerts.rules)} rules of {alerts.path}\nwatching {folder.path}; Ctrl-C ends it")
+        if not alerting.start():
+            raise LightexError(
+                f"{alerting.holder} watches {folder.path} already", "there is one watcher for each folder"
+            )
+        click.echo(f"watching {folder.path}; Ctrl-C ends it")
         with opened(folder) as index:
-            _watch(made, index, every, said)
+            _watch(alerting, index, every, said)
     except KeyboardInterrupt:
         click.echo("")
     finally:
-        made.close()
+        alerting.close()
 
 
-def _watch(made: Watcher, index: Index, every: float, said: Callable[[str], None]) -> None:
+def _watch(alerting: Alerting, index: Index, every: float, said: Callable[[str], None]) -> None:
     wrong = ""
     while True:
         try:
             index.refresh(whole=False)
-            made.look(index)
+            alerting.look(index)
             wrong = ""
         except Exception as error:  # noqa: BLE001  nobody would miss a watcher that has ended
             if str(error) != wrong:

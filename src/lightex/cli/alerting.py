@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lightex.core.errors import LightexError
 from lightex.core.index import Index
 from lightex.core.root import Root
 from lightex.mon.alerts.rules import load
@@ -39,6 +40,78 @@ def watcher(root: Root, path: Path, say: Callable[[str], None]) -> tuple[Watcher
     who = targets(alerts, os.environ)
     services = {target.name: service(target) for target in who.values()}
     return Watcher(root, alerts, who, services, _holds, say), alerts
+
+
+class Alerting:
+    """The watcher by the rules that a file has now: what is changed is read anew; what is broken changes nothing."""
+
+    def __init__(self, root: Root, path: Path, say: Callable[[str], None]) -> None:
+        """Nothing is read before `start` or the first look.
+
+        Args:
+            root: the folder of runs.
+            path: of the rules.
+            say: told in words what happens.
+        """
+        self.address = ""  # of `lx ui`, for links, where the rules name none
+        self._root, self._path, self._say = root, path, say
+        self._watcher: Watcher | None = None
+        self._stamp: tuple[int, int] | None = None
+
+    def start(self) -> bool:
+        """Read the rules, and become the one watcher of the folder; False: there is another, until that has ended.
+
+        Raises:
+            LightexError: as `watcher` does; the rules stay as they were.
+        """
+        self._stamp = self._stamped()
+        made, alerts = watcher(self._root, self._path, self._say)
+        self.close()
+        self._watcher = made
+        count = len(alerts.rules)
+        self._say(f"{count} rule{'s' * (count != 1)} of {alerts.path}")
+        return made.claim()
+
+    @property
+    def holder(self) -> str:
+        """Who watches instead."""
+        return self._watcher.holder if self._watcher else ""
+
+    @property
+    def wants(self) -> bool:
+        """Whether there is something to look for, or new to be read."""
+        return self._watcher is not None or self._stamped() != self._stamp
+
+    def look(self, index: Index) -> None:
+        """Look once, by the rules as they are now.
+
+        Args:
+            index: of the same root, brought up to date.
+        """
+        stamp = self._stamped()
+        if stamp != self._stamp and stamp is not None:
+            try:
+                self.start()
+            except LightexError as error:
+                rest = ("the rules from before go on",) if self._watcher else ()
+                self._say(". ".join((error.message, *error.details, *rest)))
+        if self._watcher:
+            self._watcher.address = self._watcher.address or self.address
+            self._watcher.look(index)
+
+    def close(self) -> None:
+        """Send what waits, and let another one watch."""
+        if self._watcher:
+            self._watcher.close()
+            self._watcher = None
+
+    def _stamped(self) -> tuple[int, int] | None:
+        """What tells one state of the file from another; None: there is none."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
 
 
 def said(text: str) -> None:

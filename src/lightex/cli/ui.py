@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,7 @@ from lightex.core.errors import LightexError
 from lightex.core.root import Root
 
 if TYPE_CHECKING:
-    from lightex.mon.alerts.watch import Watcher
+    from lightex.cli.alerting import Alerting
     from lightex.web.live import Live
 
 
@@ -39,40 +39,34 @@ def command(root: str | None, /, host: str, port: int | None, no_browser: bool, 
         click.echo(paint(words, "yellow"), err=True)
     listening = bind(host, port)
     live = Live(Root.locate(root))
-    watcher = _watcher(live.root)
+    alerting = _alerting(live.root)
     try:
         with reading() as progress:
             live.open(progress)
-        tell, watch = _told(live.root, watcher), _watch(live, watcher) if watcher else None
-        serve(live, listening, None if no_token else new_token(), tell, not no_browser, watch)
+        token = None if no_token else new_token()
+        serve(live, listening, token, _told(live.root, alerting), not no_browser, lambda: _watch(live, alerting))
     finally:
         live.close()
         listening.close()
-        if watcher:
-            watcher.close()
+        alerting.close()
 
 
-def _watcher(root: Root) -> Watcher | None:
+def _alerting(root: Root) -> Alerting:
     """What tells of runs, where there are rules; rules that are broken are said and do no harm."""
+    from lightex.cli.alerting import Alerting
     from lightex.mon.alerts.rules import locate
 
     path = locate(root)
-    if not path.exists() and not os.environ.get("LX_ALERTS"):
-        return None
-    from lightex.cli.alerting import watcher
-
-    try:
-        made, alerts = watcher(root, path, _say)
-        if made.claim():
-            _say(f"{len(alerts.rules)} rules of {alerts.path}")
-        else:
-            _say(f"{made.holder} watches already; this one does when that has ended")
-    except LightexError as error:
-        click.echo(paint(f"warning: no alerts: {error.message}", "yellow"), err=True)
-        for line in error.details:
-            click.echo(f"  {line}", err=True)
-        return None
-    return made
+    alerting = Alerting(root, path, _say)
+    if path.exists() or os.environ.get("LX_ALERTS"):
+        try:
+            if not alerting.start():
+                _say(f"{alerting.holder} watches already; this one does when that has ended")
+        except LightexError as error:
+            click.echo(paint(f"warning: no alerts: {error.message}", "yellow"), err=True)
+            for line in error.details:
+                click.echo(f"  {line}", err=True)
+    return alerting
 
 
 def _say(text: str) -> None:
@@ -81,16 +75,15 @@ def _say(text: str) -> None:
     said(f"alerts: {text}")
 
 
-def _watch(live: Live, watcher: Watcher) -> Callable[[], Coroutine[Any, Any, None]]:
+async def _watch(live: Live, alerting: Alerting) -> None:
     from lightex.mon.alerts.watch import LOOK
 
-    return lambda: live.every(LOOK, watcher.look, _say)
+    await live.every(LOOK, alerting.look, _say, lambda: alerting.wants)
 
 
-def _told(root: Root, watcher: Watcher | None) -> Callable[[str], None]:
+def _told(root: Root, alerting: Alerting) -> Callable[[str], None]:
     def tell(address: str) -> None:
         click.echo(f"runs of {root.path}\n  {paint(address, bold=True)}\nCtrl-C ends it")
-        if watcher and not watcher.address:
-            watcher.address = address.partition("?")[0].rstrip("/")  # without the token
+        alerting.address = address.partition("?")[0].rstrip("/")  # without the token
 
     return tell

@@ -108,6 +108,27 @@ def test_the_ui_tells_too_with_links_without_its_token(here, inbox):
     assert "secrettoken" not in said
 
 
+def test_changed_rules_are_read_and_broken_ones_change_nothing(here, make, inbox):
+    rules(here, inbox.url, '[[rule]]\nwhen = "lost"')
+    with running("alert", "watch", "--every", "0.1", ready="watching") as (_, printed):
+        rules(here, inbox.url, '[[rule]]\nwhen = "failed"\n[[rule]]\nwhen = "lost"')
+        wait_for(lambda: "2 rules of" in printed())
+        (here / "alerts.toml").write_text('[[rule]]\nwhen = "faild"')
+        wait_for(lambda: "no rule for 'faild'" in printed())
+        assert printed().count("the rules from before go on") == 1
+        (here / "alerts.toml").unlink()
+        make("a", "FAILED", at=time.time())
+        wait_for(lambda: "FAILED  a  digits" in inbox.titles)
+
+
+def test_the_ui_takes_up_rules_that_are_written_later(here, make, inbox):
+    with running("ui", "--no-browser", ready="Ctrl-C ends it", LX_TOKEN="t") as (_, printed):
+        rules(here, inbox.url, '[[rule]]\nwhen = "failed"')
+        wait_for(lambda: "alerts: 1 rule of" in printed())
+        make("a", "FAILED", at=time.time())
+        wait_for(lambda: "FAILED  a  digits" in inbox.titles)
+
+
 def test_the_ui_goes_on_when_the_rules_are_broken(here):
     (here / "runs").mkdir()
     (here / "alerts.toml").write_text('[[rule]]\nwhen = "faild"')
