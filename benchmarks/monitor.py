@@ -19,6 +19,7 @@ from lightex.core.liveness import process_mark
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
 from lightex.dispatcher.engines import sampling
+from lightex.dispatcher.engines.proc import members_of_sessions
 
 _TREES, _RUNS, _SECONDS, _PORT, _TOKEN = 100, 1000, 20, 18766, "benchmark"
 _TREE = "import subprocess, time; child = subprocess.Popen(['sleep', '600']); time.sleep(600)"
@@ -39,7 +40,7 @@ def sampled() -> None:
         taken = []
         for _ in range(15):
             began = time.process_time()
-            members = sampling.members_of_sessions([leader.pid for leader in leaders])
+            members = members_of_sessions([leader.pid for leader in leaders])
             for leader in leaders:
                 sampling.used_by(members[leader.pid], leader.pid)
             taken.append(time.process_time() - began)

@@ -10,6 +10,7 @@ import pytest
 from lightex.core.rundir import RUNNING
 from lightex.dispatcher.engine import Usage
 from lightex.dispatcher.engines import sampling
+from lightex.dispatcher.engines.proc import members_of_sessions
 from lightex.dispatcher.engines.process import ProcessEngine
 from lightex.dispatcher.gpus import gpu_loads
 from lightex.dispatcher.meter import Meter
@@ -85,7 +86,7 @@ def test_the_processes_of_a_session_count_together_also_those_that_a_child_start
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BUSY!r}])"
     leader = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     try:
-        members = wait_for(lambda: (found := sampling.members_of_sessions([leader.pid])[leader.pid])[1:] and found)
+        members = wait_for(lambda: (found := members_of_sessions([leader.pid])[leader.pid])[1:] and found)
         wait_for(lambda: sampling.used_by(members, leader.pid).memory > 80_000_000)
         before = sampling.used_by(members, leader.pid)
         wait_for(lambda: sampling.used_by(members, leader.pid).cpu_seconds > before.cpu_seconds + 0.2)

@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -51,6 +53,29 @@ def cluster(_cluster, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", service.TOKEN["RAY_AUTH_TOKEN"])
     found.start_second()
     return found
+
+
+def test_nodes_need_no_lightex():
+    pytest.importorskip("ray")
+    pack = "ray.cloudpickle.dumps(by_value(ray))"
+    program = f"import ray, sys\nfrom lightex.dispatcher.engines.rayside.cluster import by_value\nsys.stdout.buffer.write({pack})"
+    packed = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
+    unpack = """
+import os, sys
+class NoLightEx:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "lightex":
+            raise ImportError(name)
+sys.meta_path.insert(0, NoLightEx())
+import ray
+owner, run = ray.cloudpickle.loads(sys.stdin.buffer.read())
+meter = run.__globals__["_Command"].run.__globals__["_Meter"](os.getsid(0), print)
+for meter.due in (0, 0):
+    meter.look()
+"""
+    done = subprocess.run([sys.executable, "-c", unpack], input=packed, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"'memory': " in done.stdout
 
 
 @pytest.mark.usefixtures("cluster")
@@ -174,6 +199,29 @@ class TestRayEngine(EngineContract):
         assert self.certificate(engine, one)["state"] == "SUCCEEDED"
         assert one.run.output_file.read_text() == "heard rank 1 of 2\n"
         assert (one.run.path / "output.1.log").read_text() == "said 1\n"
+
+    @pytest.mark.parametrize("nodes", [1, 2])
+    def test_what_it_uses_on_its_nodes_is_told_while_it_runs(self, engine, job, nodes):
+        spin = "import time; kept = bytearray(100 << 20)\nwhile True: pass"
+        one = job(["sh", "-c", 'python3 -c "$0" & wait', spin], resources=Resources(cpus=1, nodes=nodes))
+        handle, _ = engine.submit(one, [])
+        try:
+            used = self.heard(engine, handle, lambda used: used.memory > nodes * 100 << 20)
+            assert 0 < used.cores < nodes * 2
+            assert used.written is not None
+        finally:
+            engine.cancel(handle, force=True)
+            self.ends(engine, handle)
+        assert engine.usage([handle]) == {}
+
+    def heard(self, engine, handle, enough):
+        """A sample of what a job uses that is enough."""
+        deadline = time.monotonic() + self.patience
+        while time.monotonic() < deadline:
+            engine.poll([handle], 0.1)
+            if (used := engine.usage([handle]).get(handle)) and enough(used):
+                return used
+        raise AssertionError("it was never told")
 
     def test_where_one_of_several_nodes_fails_the_others_are_ended(self, engine, job):
         one = job('[ "$RANK" = 0 ] || exit 3; exec sleep 100', resources=Resources(cpus=1, nodes=2), grace=1.0)

@@ -3,10 +3,13 @@
 import pytest
 
 from lightex.core.errors import ConfigError
+from lightex.core.rundir import RUNNING, SUBMITTED
 from lightex.core.taxonomy import Build, Container, Experiment, Resources
+from lightex.dispatcher.engine import JobState
 from lightex.dispatcher.engines.swarm import SwarmEngine
 from lightex.dispatcher.queue import Queue
 from lightex.testing import EngineContract
+from tests.helpers import wait_for
 from tests.services.docker import BASE
 
 pytestmark = [pytest.mark.swarm, pytest.mark.usefixtures("swarm")]
@@ -42,6 +45,20 @@ class TestSwarmEngine(EngineContract):
     def test_more_memory_than_it_said_is_killed_and_told_so(self, engine, job):
         end = self.certificate(engine, job(["python3", "-c", EATS], resources=Resources(memory="64MiB")))
         assert (end["state"], end["cause"], end["signal"]) == ("FAILED", "oom", 9)
+
+    def test_what_it_uses_on_this_machine_is_told_while_it_runs(self, engine, job):
+        spin = "import time; kept = bytearray(100 << 20)\nwhile True: pass"
+        handle, _ = engine.submit(job(["sh", "-c", 'python3 -c "$0" & wait', spin]), [])
+        try:
+            wait_for(
+                lambda: engine.poll([handle], 0.1).get(handle, JobState(SUBMITTED)).state == RUNNING, self.patience
+            )
+            used = wait_for(lambda: (u := engine.usage([handle]).get(handle)) and u.memory > 100 << 20 and u)
+            wait_for(lambda: engine.usage([handle])[handle].cpu_seconds > used.cpu_seconds)
+        finally:
+            engine.cancel(handle, force=True)
+            self.ends(engine, handle)
+        assert engine.usage([handle]) == {}
 
     def test_a_node_that_is_cut_off_loses_its_run_which_is_retried_on_another(self, engine, job, swarm):
         """One attempt runs on the second node, whose link goes down; the next one is made for wherever there is room."""

@@ -24,6 +24,7 @@ from lightex.dispatcher.engines import sampling
 from lightex.dispatcher.engines.cage import Cage, Cages, bound, machine_oom_kills
 from lightex.dispatcher.engines.environment import environment
 from lightex.dispatcher.engines.peek import collect, peek
+from lightex.dispatcher.engines.proc import members_of_sessions
 from lightex.dispatcher.engines.strays import Strays, marks, processes_of
 from lightex.dispatcher.job import Job
 
@@ -125,7 +126,7 @@ class ProcessEngine(Engine):
     def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
         """What the processes of each use: those of its control group, or of its session."""
         plain = [_pid(handle) for handle in handles if handle not in self._caged]
-        sessions = sampling.members_of_sessions(plain)
+        sessions = members_of_sessions(plain)
         found = {}
         for handle in handles:
             pid, cage = _pid(handle), self._caged.get(handle)

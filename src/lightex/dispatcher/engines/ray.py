@@ -14,7 +14,7 @@ from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import ENDED, RunDir
 from lightex.core.taxonomy import Experiment
 from lightex.dispatcher.capacity import Capacity
-from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError
+from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, Usage
 from lightex.dispatcher.engines.containers.call import name_of
 from lightex.dispatcher.engines.noted import is_noted
 from lightex.dispatcher.engines.rayside import examine, needs, options
@@ -164,6 +164,15 @@ class RayEngine(Engine):
         """Have the command ended: SIGTERM, and SIGKILL after its grace; or (force) at once. It is told with `poll`."""
         place, name = split(handle)
         self._channel(place).end(name, force)
+
+    def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
+        """What the nodes have told since the last time; a Jobs API tells nothing."""
+        found = {}
+        for handle in handles:
+            place, name = split(handle)
+            if place in self._channels and (used := self._channels[place].link.used.pop(name, None)):
+                found[handle] = Usage(**used)
+        return found
 
     def close(self) -> None:
         """Forget the jobs whose ends are noted down; a Ray of lx's own ends with the last who needs it."""

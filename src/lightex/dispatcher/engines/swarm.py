@@ -18,7 +18,9 @@ from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUBMITTED, SUC
 from lightex.core.taxonomy import Build, Experiment, Storage
 from lightex.core.units import format_size
 from lightex.dispatcher.capacity import Capacity
-from lightex.dispatcher.engine import Engine, Finding, JobState
+from lightex.dispatcher.engine import Engine, Finding, JobState, Usage
+from lightex.dispatcher.engines import sampling
+from lightex.dispatcher.engines.cage import group_of
 from lightex.dispatcher.engines.containers import call, daemon, end, leftovers, service
 from lightex.dispatcher.engines.containers.daemon import DaemonError, connect, reaching
 from lightex.dispatcher.engines.containers.image import inspect
@@ -69,6 +71,7 @@ class SwarmEngine(Engine):
         self._cancelled: set[str] = set()
         self._runs: dict[str, tuple[RunDir, int]] = {}
         self._making: dict[str, Future[JobState | None]] = {}
+        self._containers: dict[str, tuple[int, str]] = {}  # of what runs: the first process on its node, the container
         self._cleaned = False
         self._background: ThreadPoolExecutor | None = None
 
@@ -192,10 +195,14 @@ class SwarmEngine(Engine):
             tasks = {task["ServiceID"]: task for task in newest_first}
             nodes = Nodes.now()
         gone = JobState(LOST, "lost", "its service was removed")
-        return {
-            handle: self._state(found[handle], tasks.get(found[handle]["ID"]), nodes) if handle in found else gone
-            for handle in handles
-        }
+        states = {}
+        for handle in handles:
+            task = tasks.get(found[handle]["ID"]) if handle in found else None
+            states[handle] = self._state(found[handle], task, nodes) if handle in found else gone
+            about = (task or {}).get("Status", {}).get("ContainerStatus") or {}
+            if states[handle].state == RUNNING and about.get("PID"):
+                self._containers[handle] = int(about["PID"]), str(about["ContainerID"])
+        return states
 
     def _tidy(self) -> None:
         """Remove what has ended and is noted down, the first time also what others have left."""
@@ -211,6 +218,16 @@ class SwarmEngine(Engine):
             self._cancelled.add(handle)
             with suppress(DaemonError), reaching():
                 leftovers.stop_service(handle)
+
+    def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
+        """What containers on this machine use; other nodes are not asked, and Docker does not tell of theirs."""
+        found = {}
+        for handle in handles:
+            pid, container = self._containers.get(handle, (0, ""))
+            # That number is another process here, where the container is on another machine.
+            if container and container in (group_of("memory", pid) or ""):
+                found[handle] = sampling.used_by(sampling.members_of_container(pid), pid)
+        return found
 
     def close(self) -> None:
         """Remove the services whose ends are noted down."""
@@ -288,6 +305,7 @@ class SwarmEngine(Engine):
     def _remove(self, handle: str) -> None:
         of = self._runs.pop(handle, None)
         self._cancelled.discard(handle)
+        self._containers.pop(handle, None)
         if of is None or is_noted(*of):
             self._in_background(lambda: leftovers.remove_service(handle))
 

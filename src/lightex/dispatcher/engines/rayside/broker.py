@@ -4,7 +4,8 @@
 no fork survives: so nothing of it is in a supervisor. A Ray of lx's own lives as long as its broker.
 `python -m lightex.dispatcher.engines.rayside.broker FOLDER PLACE LOCK` serves those who find its address in FOLDER.
 
-Lines of JSON: {"id", "do", ...} -> {"id", "answer"} or {"id", "error"}; {"news": {NAME: STATE}} for what is watched.
+Lines of JSON: {"id", "do", ...} -> {"id", "answer"} or {"id", "error"}; {"news": {NAME: STATE}} and {"used":
+{NAME: USAGE}} for what is watched.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import socket
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class Broker:
 
             self.backend: Cluster | JobsApi = JobsApi(place, self._tell)
         else:
-            self.backend = Cluster(place, self._tell)
+            self.backend = Cluster(place, self._tell, self._tell_used)
         self._clients: set[_Client] = set()
         self._kept: dict[str, dict[str, Any]] = {}  # ends of a former Ray of our own
         self._alone_since = 0.0
@@ -152,6 +153,11 @@ class Broker:
         for client in self._clients:
             if wanted := client.watched & changed:
                 self._send_news(client, wanted)
+
+    def _tell_used(self, used: Mapping[str, Any]) -> None:
+        for client in self._clients:
+            if wanted := {name: used[name] for name in client.watched & used.keys()}:
+                client.send({"used": wanted})
 
     def _send_news(self, client: _Client, names: Iterable[str]) -> None:
         gone = {"state": LOST, "cause": "lost", "reason": f"the Ray at {self._place} knows nothing of it"}

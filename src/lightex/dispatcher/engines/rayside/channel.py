@@ -61,6 +61,7 @@ class Channel:
             for known in (self._killed, self._kill_since, self._wishes, self._states):
                 known.pop(name, None)
             self._watched.discard(name)
+            self.link.used.pop(name, None)
         if self.link.is_open:
             with suppress(BrokenError):
                 self.link.tell("forget", names=list(names))

@@ -10,7 +10,7 @@ import shutil
 import socket
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from lightex.dispatcher.engines.rayside import token
 from lightex.dispatcher.engines.rayside.place import LOCAL
 
 _NAMESPACE = "lightex"
-_PROTOCOL = 1  # of owners: one of another version is left alone
+_PROTOCOL = 2  # of owners: one of another version is left alone
+_FIRST = (-1, 0)  # since when there may be news: a question that does not wait
 _WAIT = 5.0  # seconds that a question for news may take
 _AGAIN = 1.0  # seconds between two tries to reach an owner that does not answer
 _OBJECTS = 80_000_000  # bytes of the object store of a Ray of our own, which holds next to nothing
@@ -32,13 +33,18 @@ State = dict[str, Any]
 class Cluster:
     """A connection to a cluster; `states` are those of all jobs of its owner."""
 
-    def __init__(self, place: str, changed: Callable[[Iterable[str]], None]) -> None:
+    def __init__(
+        self,
+        place: str,
+        changed: Callable[[Iterable[str]], None],
+        used: Callable[[Mapping[str, Any]], None],
+    ) -> None:
         self.place, self.states = place, dict[str, State]()
-        self._changed = changed
+        self._changed, self._used = changed, used
         self._id = f"{socket.gethostname()}-{uuid.uuid4().hex}"
         self._folder: str | None = None
         self._owner: Any = None
-        self._version = -1  # of the first question, which does not wait
+        self._since = _FIRST
         self.complete = asyncio.Event()
 
     def open(self) -> None:
@@ -78,16 +84,18 @@ class Cluster:
         await self._enter()
         while True:
             try:
-                version, news = await self._owner.news.remote(self._id, self._version, _WAIT)
+                since, news, used = await self._owner.news.remote(self._id, self._since, _WAIT)
             except ray.exceptions.ActorUnavailableError:  # it may come back
                 await asyncio.sleep(_AGAIN)
             except ray.exceptions.RayActorError:
                 await self._lose_owner()
             else:
-                self._version = version
+                self._since = since
                 self.states |= news
                 self._changed(news)
                 self.complete.set()
+                if used:
+                    self._used(used)
 
     async def facts(self) -> dict[str, Any]:
         """Versions, and the living nodes."""
@@ -149,11 +157,8 @@ class Cluster:
         """Find the owner, or make one."""
         ray = _ray()
 
-        from lightex.dispatcher.engines.rayside import command, owner
-
-        ray.cloudpickle.register_pickle_by_value(owner)
-        ray.cloudpickle.register_pickle_by_value(command)
-        make = ray.remote(owner.Owner).options(
+        owner, run = by_value(ray)
+        make = ray.remote(owner).options(
             name=f"owner-{_PROTOCOL}-{user()}",
             # One that is detached gets no worker that Ray has started before; in a Ray of our own nothing outlives us.
             lifetime=None if self.place == LOCAL else "detached",
@@ -166,7 +171,7 @@ class Cluster:
             scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(_head(ray), soft=False),
         )
         while True:
-            self._owner = make.remote(command.run)
+            self._owner = make.remote(run)
             try:
                 if await self._owner.enter.remote(self._id):
                     return
@@ -180,8 +185,18 @@ class Cluster:
         lost = [name for name, state in self.states.items() if state["state"] not in ENDED]
         self.states |= {name: {**self.states[name], **gone} for name in lost}
         self._changed(lost)
-        self._version = -1
+        self._since = _FIRST
         await self._enter()
+
+
+def by_value(ray: Any) -> tuple[type, Callable[..., State]]:
+    """The owner, and what runs a command on a node: Ray takes along all that they need."""
+    from lightex.dispatcher.engines import proc
+    from lightex.dispatcher.engines.rayside import command, owner
+
+    for module in (owner, command, proc):
+        ray.cloudpickle.register_pickle_by_value(module)
+    return owner.Owner, command.run
 
 
 def spool(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """What runs on a node, within one of Ray's tasks: a command, from its start to its end.
 
-Ray gets this module by value, so that nodes need no LightEx: it imports nothing but Python's own modules.
+Ray gets this module by value, so that nodes need no LightEx: it imports nothing but Python's own modules, and `proc`,
+which goes with it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lightex.dispatcher.engines.proc import count, members_of_sessions
+
 Order = Mapping[str, Any]
 """A job as nodes are told it: see `orders.order_of`."""
 
@@ -37,7 +40,8 @@ _OF_RAY = (
     "OMP_NUM_THREADS",
 )
 _LOOK = 0.05  # seconds between two looks at the command where the system cannot tell of its end (no pidfd)
-_LONG = 3600.0  # the same where it can: only for form
+_LEAST, _MOST = 1.0, 10.0  # seconds between two samples of what a command uses
+_LOOKS = 60  # samples within a command's age: it is looked at less often the longer it runs
 _OLD = 86400.0  # seconds after which unpacked code that nobody uses is removed
 _wardens: list[subprocess.Popen[bytes]] = []  # of this worker: one at the most
 
@@ -83,8 +87,9 @@ class _Command:
         try:
             _tell_warden("g", self.key, process.pid)
             mark = _mark(process.pid)
+            meter = _Meter(process.pid, lambda used: owner.used.remote(self.order["name"], self.rank, used))
             code, usage = _wait(
-                process, lambda: owner.began.remote(self.order["name"], self.rank, mark), self.order["grace"]
+                process, lambda: owner.began.remote(self.order["name"], self.rank, mark), self.order["grace"], meter
             )
         finally:  # an exception, too, as Ray raises it in a task that it cancels
             if process.returncode is None:
@@ -124,6 +129,31 @@ class _Command:
             os.close(output)
 
 
+class _Meter:
+    """What a command uses, told now and then."""
+
+    def __init__(self, leader: int, tell: Callable[[dict[str, Any]], Any]) -> None:
+        self._leader, self._tell = leader, tell
+        self._began = self._at = time.monotonic()
+        self._cpu_seconds: float | None = None
+        self.due = self._began + _LEAST
+
+    def look(self) -> None:
+        """Tell, if it is time: cores in use since the last look, and what else `proc` counts."""
+        now = time.monotonic()
+        if now < self.due:
+            return
+        self.due = now + min(_MOST, max(_LEAST, (now - self._began) / _LOOKS))
+        members = members_of_sessions([self._leader])[self._leader]
+        if not members:
+            return
+        found = count(members)
+        if self._cpu_seconds is not None:
+            cores = max(0.0, found.cpu_seconds - self._cpu_seconds) / (now - self._at)
+            self._tell({"cores": cores, "memory": found.memory, "read": found.read, "written": found.written})
+        self._cpu_seconds, self._at = found.cpu_seconds, now
+
+
 class _Bell:
     """What another thread says, for a thread that waits for descriptors."""
 
@@ -148,13 +178,14 @@ class _Bell:
             os.close(self._writer)
 
 
-def _wait(process: subprocess.Popen[bytes], begin: Callable[[], Any], grace: float) -> tuple[int, Any]:
+def _wait(process: subprocess.Popen[bytes], begin: Callable[[], Any], grace: float, meter: _Meter) -> tuple[int, Any]:
     """Wait for the end of a command, ending it when its owner wishes so; returns its code (as Popen) and its usage.
 
     Args:
         process: the command, which leads a process group.
         begin: tells the owner that it runs; the answer comes when it is to "end", and is asked for again for "kill".
         grace: seconds between SIGTERM and SIGKILL.
+        meter: tells what it uses.
     """
     bell = _Bell()
     pidfd = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else None
@@ -167,7 +198,8 @@ def _wait(process: subprocess.Popen[bytes], begin: Callable[[], Any], grace: flo
     wish.future().add_done_callback(bell.ring)
     try:
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            waits = min(max(0.0, kill_at - time.monotonic()), _LONG if pidfd is not None else _LOOK)
+            meter.look()
+            waits = min(max(0.0, min(kill_at, meter.due) - time.monotonic()), _MOST if pidfd is not None else _LOOK)
             ready = [descriptor for descriptor, _ in poller.poll(waits * 1000 + 1)]
             if bell.reader in ready:
                 os.read(bell.reader, 1)

@@ -32,12 +32,13 @@ class BrokenError(UnreachableError):
 
 
 class Link:
-    """A connection. `news` is what the broker has told since it was taken."""
+    """A connection. `news` and `used` are what the broker has told since they were taken."""
 
     def __init__(self, place: str) -> None:
         self.place = place
         self.folder = _folder(place)
         self.news: dict[str, dict[str, Any]] = {}
+        self.used: dict[str, dict[str, Any]] = {}
         self._socket: socket.socket | None = None
         self._buffer = b""
         self._number = 0
@@ -212,6 +213,8 @@ class Link:
             message = json.loads(line)
             if "news" in message:
                 self.news |= message["news"]
+            elif "used" in message:
+                self.used |= message["used"]
             else:
                 self._answers[message["id"]] = message
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray as _ray
@@ -25,6 +26,8 @@ ray: Any = _ray  # typed in part only
 Order = Mapping[str, Any]
 State = dict[str, Any]
 """As JobState has it."""
+News = tuple[tuple[int, int], dict[str, State], dict[str, dict[str, Any]]]
+"""Since when there may be more, states, and what jobs use."""
 
 _SILENT = 30.0  # seconds after which a broker that has not asked for anything is taken to be gone
 _LOOK = 2.0  # seconds between two looks at what jobs wait for
@@ -42,6 +45,8 @@ class Job:
         self.since = time.monotonic()
         self.refs: list[Any] = []
         self.marks: dict[int, Mapping[str, Any]] = {}  # of the commands that have begun, by rank
+        self.used: dict[int, Mapping[str, Any]] = {}  # what they use, by rank
+        self.sampled = 0  # the number of the last sample
         self.met: dict[int, tuple[str, int]] = {}
         self.wish: str | None = None  # "end" or "kill"
         self.told: dict[int, str | None] = {}  # the wish that was told last, by rank
@@ -65,7 +70,7 @@ class Owner:
     def __init__(self, run: Callable[..., State]) -> None:
         self._run = ray.remote(max_retries=0)(run)
         self._jobs: dict[str, Job] = {}
-        self._version = 0
+        self._version = self._samples = 0
         self._changed = asyncio.Event()
         self._brokers: dict[str, float] = {}
         self._closing = False
@@ -91,15 +96,26 @@ class Owner:
                 job = self._jobs[order["name"]] = Job(order)
                 job.follower = asyncio.create_task(self._follow(job))
 
-    async def news(self, broker: str, since: int, wait: float) -> tuple[int, dict[str, State]]:
-        """What has changed since a version; waits for that, some seconds at most."""
+    async def news(self, broker: str, since: tuple[int, int], wait: float) -> News:
+        """What has changed since a version, and been sampled since a sample.
+
+        Waits for a change some seconds at most, but not for a sample.
+        """
         self._brokers[broker] = time.monotonic()
-        if self._version <= since:
-            try:
+        version, sample = since
+        if self._version <= version:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                return since, {}
-        return self._version, {name: job.state for name, job in self._jobs.items() if job.version > since}
+        jobs = self._jobs.items()
+        states = {name: job.state for name, job in jobs if job.version > version}
+        used = {name: _sum(job.used.values()) for name, job in jobs if job.sampled > sample and not job.ended}
+        return (max(version, self._version), self._samples), states, used
+
+    async def used(self, name: str, rank: int, used: Mapping[str, Any]) -> None:
+        """A command tells what it uses: `cores`, and `memory`, `read` and `written` in bytes."""
+        if job := self._jobs.get(name):
+            self._samples += 1
+            job.used[rank], job.sampled = used, self._samples
 
     async def end(self, names: Iterable[str], force: bool) -> None:
         """Ask jobs to end, or (force) end them."""
@@ -267,6 +283,14 @@ def _options(order: Order, group: PlacementGroup | None = None, rank: int = 0) -
     elif order["labels"]:
         found["label_selector"] = dict(order["labels"])
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _sum(used: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the commands of all nodes use."""
+    found: dict[str, Any] = {}
+    for one in used:
+        found |= {name: (found.get(name) or 0) + value for name, value in one.items() if value is not None}
+    return found
 
 
 def _process(job: Job) -> dict[str, Any]:
