@@ -1,5 +1,8 @@
 """Run directories: whole or not at all, refused when of a newer format."""
 
+import subprocess
+import sys
+
 import pytest
 
 from lightex.core.errors import NewerFormatError, StorageError
@@ -39,3 +42,11 @@ def test_last_output_shows_a_progress_bar_as_it_last_stood(run_dir):
 
 def test_short_ids():
     assert short("261123-174613-3f9a-007") == "3f9a-007"
+
+
+def test_what_several_note_at_once_is_all_kept(run_dir):
+    program = "import sys; from lightex.core.rundir import RunDir; run = RunDir(sys.argv[1])\n"
+    program += "for n in range(50): run.note(tags={f'{sys.argv[2]}.{n}': 'x'})"
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(run_dir.path), str(n)]) for n in range(4)]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
+    assert len(run_dir.notes["tags"]) == 200

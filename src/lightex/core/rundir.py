@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -209,14 +210,16 @@ class RunDir:
         Raises:
             StorageError: the file is broken, or cannot be written.
         """
-        old = self.notes
-        new = {
-            "note": old["note"] if text is None else text,
-            "tags": {**old["tags"], **(tags or {})},
-            "archived": old["archived"] if archived is None else archived,
-        }
         try:
-            write_object(self.path / "notes.json", new)
+            with (self.path / "run.json").open("rb+") as lock:  # others may change them at the same time
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                old = self.notes
+                new = {
+                    "note": old["note"] if text is None else text,
+                    "tags": {**old["tags"], **(tags or {})},
+                    "archived": old["archived"] if archived is None else archived,
+                }
+                write_object(self.path / "notes.json", new)
         except OSError as error:
             raise journal.cannot_write(self.path / "notes.json", error) from error
 
