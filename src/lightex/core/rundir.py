@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -211,8 +211,7 @@ class RunDir:
             StorageError: the file is broken, or cannot be written.
         """
         try:
-            with (self.path / "run.json").open("rb+") as lock:  # others may change them at the same time
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with _alone(self.path / ".notes.json.part"):  # others may change them at the same time
                 old = self.notes
                 new = {
                     "note": old["note"] if text is None else text,
@@ -355,6 +354,27 @@ def write_object(path: Path, value: Mapping[str, Any]) -> None:
     staged = path.with_name(f".{path.name}.part")
     _write(staged, value)
     staged.replace(path)
+
+
+@contextmanager
+def _alone(staged: Path) -> Iterator[None]:
+    """Keep all others out who are about to write a file under the same temporary name, and then rename it."""
+    while True:
+        descriptor = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(staged, descriptor):  # who was before has renamed it
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _write(path: Path | str, value: Mapping[str, Any]) -> None:
