@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 import types
 
@@ -12,7 +13,7 @@ from lightex.dispatcher.engine import Usage
 from lightex.dispatcher.engines import sampling
 from lightex.dispatcher.engines.proc import members_of_sessions
 from lightex.dispatcher.engines.process import ProcessEngine
-from lightex.dispatcher.gpus import gpu_loads
+from lightex.dispatcher.gpus import gpu_loads, probe_gpus
 from lightex.dispatcher.meter import Meter
 from lightex.dispatcher.running import Running
 from tests.helpers import wait_for
@@ -156,6 +157,22 @@ def test_without_a_driver_nothing_is_told(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=fails))
     assert gpu_loads() == {}
+
+
+def test_a_driver_that_hangs_holds_nobody_up_and_is_asked_again_when_it_has_answered(monkeypatch):
+    asked, answers = [], threading.Event()
+
+    def hangs():
+        asked.append(1)
+        answers.wait(20)
+
+    monkeypatch.setattr("lightex.dispatcher.gpus._PATIENCE", 0.05)
+    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=hangs))
+    assert gpu_loads() == {}
+    assert probe_gpus() == ()
+    assert len(asked) == 1
+    answers.set()
+    wait_for(lambda: gpu_loads().keys() == {"0", "1", "GPU-0", "GPU-1"})
 
 
 def test_a_run_is_told_the_gpus_that_it_was_given(run_dir, running, clock, monkeypatch):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_PATIENCE = 5.0  # seconds: the driver of a GPU that has fallen off its bus may never answer
+_asking: list[threading.Thread] = []  # the question that has no answer yet: one at the most
 
 
 @dataclass(frozen=True)
@@ -25,10 +31,35 @@ class Gpu:
 
 
 def probe_gpus() -> tuple[Gpu, ...]:
-    """The GPUs that may be used here; none where there is no driver.
+    """The GPUs that may be used here; none where there is no driver, or it does not answer.
 
     CUDA_VISIBLE_DEVICES, where it is set, bounds them, as it does for CUDA.
     """
+    return _asked(_probe, ())
+
+
+def gpu_loads() -> dict[str, dict[str, float]]:
+    """What each GPU does, by the names that CUDA_VISIBLE_DEVICES has for it (index, UUID).
+
+    `use` is the share of the last moment in which it computed, `memory` the bytes in use by all processes. Empty where
+    there is no driver, or it does not answer.
+    """
+    return _asked(_loads, {})
+
+
+def _asked(question: Callable[[], T], otherwise: T) -> T:
+    """An answer of NVML; without one in time, another: who asks must go on. Until it comes nothing more is asked."""
+    if any(thread.is_alive() for thread in _asking):
+        return otherwise
+    found: list[T] = []
+    thread = threading.Thread(target=lambda: found.append(question()), name="lx-nvml", daemon=True)
+    _asking[:] = [thread]
+    thread.start()
+    thread.join(_PATIENCE)
+    return found[0] if found else otherwise
+
+
+def _probe() -> tuple[Gpu, ...]:
     import pynvml
 
     try:
@@ -63,11 +94,7 @@ def _gpu(nvml: Any, name: str) -> Gpu | None:
     return Gpu(name, memory, {int(each.pid): each.usedGpuMemory for each in processes})
 
 
-def gpu_loads() -> dict[str, dict[str, float]]:
-    """What each GPU does, by the names that CUDA_VISIBLE_DEVICES has for it (index, UUID); empty without a driver.
-
-    `use` is the share of the last moment in which it computed, `memory` the bytes in use by all processes.
-    """
+def _loads() -> dict[str, dict[str, float]]:
     import pynvml
 
     found: dict[str, dict[str, float]] = {}
