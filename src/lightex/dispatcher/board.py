@@ -61,6 +61,8 @@ class Board:
             total = len(self.gpus)
             share = f"{format_size(wish.gpu_memory)} of " if wish.gpu_memory else ""
             what = f"{share}a GPU" if wish.gpu_count == 1 else f"{share}{wish.gpu_count} GPUs"
+            if not total:  # there were some when it was submitted
+                return f"{what} (the driver does not answer, or tells of none: nvidia-smi)"
             return f"{what} ({total - len(free)} of {total} in use)"
         return None
 
