@@ -20,6 +20,35 @@ def root(tmp_path, monkeypatch):
     return Root(tmp_path / "runs")
 
 
+@pytest.fixture(scope="module")
+def wandb_home(tmp_path_factory):
+    """W&B's client starts a process of its own, which keeps the environment that it was started with."""
+    import wandb
+
+    wandb.teardown()
+    yield tmp_path_factory.mktemp("home")
+    wandb.teardown()
+
+
+@pytest.fixture
+def wandb_server(root, wandb_home, monkeypatch):
+    """A stand-in for W&B's service, and a user who is logged in there."""
+    from lightex.mulogger.imports import wandb_service
+    from tests.services.wandb import KEY, WandbServer
+
+    server = WandbServer()
+    server.up()
+    given = {"BASE_URL": server.url, "API_KEY": KEY, "ERROR_REPORTING": "false", "SILENT": "true",
+             "CACHE_DIR": str(wandb_home / "cache"), "DIR": str(wandb_home)}  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("HOME", str(wandb_home))
+    monkeypatch.setattr(wandb_service, "_PATIENCE", dict.fromkeys(wandb_service._PATIENCE, 1))  # a test waits less
+    monkeypatch.setattr(wandb_service, "_TIMEOUT", 5)
+    yield server
+    server.down()
+
+
 def bring(root, peer, uri, experiment=None):
     """Import; returns what was done."""
     return Intake(root, open_peer(peer, str(uri), experiment)).bring()

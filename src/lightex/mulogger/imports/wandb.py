@@ -45,7 +45,8 @@ class WandbPeer:
         if not folder.is_dir() and re.fullmatch(r"[\w\-]+/[^/\\#?%:]+", uri):
             from lightex.mulogger.imports.wandb_service import Project
 
-            self.uri, self._service = uri, Project(uri)
+            self._service = Project(uri, experiment)
+            self.uri = self._service.uri
             return
         self.uri = str(folder)
         if not folder.is_dir():
@@ -135,7 +136,9 @@ def _take(file: Path, rows: Rows, reader: _Reader, desk: Desk) -> None:
         if record.HasField("history"):
             rows.add(_nested(record.history.item))
         elif record.HasField("metric"):
-            rows.define(record.metric)
+            metric = record.metric
+            if metric.step_metric:
+                rows.define(metric.glob_name or metric.name, metric.step_metric)
         else:
             reader.take(record, desk)
 

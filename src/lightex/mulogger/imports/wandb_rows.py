@@ -31,10 +31,9 @@ class Rows:
         self._axes: list[tuple[str, str]] = []  # pattern, the metric that is its step
         self._seen: set[str] = set()
 
-    def define(self, metric: Any) -> None:
-        """Take note of a metric that has another one for its step (`define_metric`)."""
-        if metric.step_metric:
-            self._axes.insert(0, (metric.glob_name or metric.name, metric.step_metric))
+    def define(self, pattern: str, axis: str) -> None:
+        """Take note of metrics that have another one for their step (`define_metric`)."""
+        self._axes.insert(0, (pattern, axis))
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Write what one call of `wandb.log` logged."""
@@ -146,6 +145,33 @@ def flat(tree: Mapping[str, Any], prefix: str = "", media: bool = False) -> dict
             found |= flat(value, f"{name}.", media)
         else:
             found[name] = value
+    return found
+
+
+def known(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is null, at any depth: files of history hold each column for each row."""
+    found = {}
+    for key, value in tree.items():
+        item = known(value) if isinstance(value, Mapping) else value
+        if item is not None and (item != {} or value == {}):
+            found[key] = item
+    return found
+
+
+def axes_of(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Metrics (or patterns) and the metric that is their step, as a config keeps what `define_metric` was told.
+
+    There, a metric is a dict by the numbers of the fields of W&B's MetricRecord: 1 is its name, 2 its pattern, 4 the
+    name of its step, 5 the place of that step in the list, from 1.
+    """
+    own = config.get("_wandb")
+    metrics = [each for each in own.get("m") or () if isinstance(each, Mapping)] if isinstance(own, Mapping) else []
+    found = []
+    for metric in metrics:
+        place = metric.get("5") or 0
+        axis = metric.get("4") or (metrics[place - 1].get("1") if 0 < place <= len(metrics) else None)
+        if axis and (pattern := metric.get("2") or metric.get("1")):
+            found.append((pattern, axis))
     return found
 
 
