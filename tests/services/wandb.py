@@ -5,8 +5,9 @@ a project by the page, a run's config and summary (as JSON texts), its history b
 It also takes in what the client uploads, so that a run can be recorded by `wandb.init` and read back.
 
 It is not the service, whose source is closed, and no test with it says how that one behaves. What is known of the
-service is known from its client's source, tests and issues: a page ends at a cursor, `history` is thinned out beyond
-`samples` rows, a project that one may not see is null, a key that is not known is answered with 401.
+service is known from its client's source, tests and issues: a page ends at a cursor, `history` holds also what is in
+parquet files (older clients read nothing else) and is thinned out beyond `samples` rows, a project that one may not see
+is null, a key that is not known is answered with 401.
 """
 
 from __future__ import annotations
@@ -139,6 +140,8 @@ class WandbServer:
             self.asked.append((name, variables))
         if self.fault is not None and (answer := self.fault(name, variables)) is not None:
             return answer
+        if name.startswith("Probe"):  # clients between 0.20 and 0.27 ask which fields there are
+            return 200, {"data": {each: {"fields": _FIELDS} for each in re.findall(r"(\w+): *__type", query)}}
         reply = getattr(self, f"_{name.lower()}", None)
         if reply is None:
             known = "viewer" in query and self._viewer(variables, query)
@@ -203,7 +206,7 @@ class WandbServer:
         low, high, most = (int(variables[name]) for name in ("minStep", "maxStep", "pageSize"))
 
         def rows(run: StoredRun) -> Any:
-            found = [row for row in run.history[run.exported or 0 :] if low <= row["_step"] < high]
+            found = [row for row in run.history if low <= row["_step"] < high]
             thin = found if len(found) <= most else found[:: -(-len(found) // most)]
             return {"history": [json.dumps(row) for row in thin]}
 
@@ -348,6 +351,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+_FIELDS = [{"name": name} for name in (*StoredRun("").shown(0), "internalId")]
 _UNKNOWN: Answer = (
     401,
     {"errors": [{"message": "user is not logged in", "path": ["viewer"]}], "data": {"viewer": None}},

@@ -1,4 +1,4 @@
-"""Offline runs of real W&B, brought in. Its service cannot be reached here."""
+"""Offline runs of real W&B, brought in. Those of its service: test_wandb_service.py."""
 
 import shutil
 import subprocess
@@ -172,7 +172,9 @@ def _brought(root, folder):
     return next(root.runs(), None)
 
 
-def test_what_is_no_run_is_told(root, folder, tmp_path):
+def test_what_is_no_run_is_told(root, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # nobody is logged in
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     with pytest.raises(NotFoundError, match="no folder 'nowhere'"):
         bring(root, "wandb", "nowhere")
     (tmp_path / "empty").mkdir()

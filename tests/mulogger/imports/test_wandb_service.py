@@ -108,6 +108,19 @@ def test_more_runs_than_a_page(root, wandb_server):
     }  # none for a run
 
 
+def test_more_files_than_a_page(root, wandb_server):
+    files = {f"folder/{number:03}.txt": str(number).encode() for number in range(120)}
+    wandb_server.add("team/p", StoredRun("a", files=files | {"output.log": b"said\n"}))
+    bring(root, "wandb", "team/p")
+    (run,) = root.runs()
+    assert {
+        path.relative_to(run.artifacts).as_posix(): path.read_bytes() for path in run.artifacts.glob("*/*")
+    } == files
+    assert len(records(run, "artifact")) == 120
+    assert run.output_file.read_text() == "said\n"
+    assert wandb_server.times("RunFiles") == 3
+
+
 def test_params_and_tags(root, wandb_server):
     config = {"_wandb": {"value": {"cli_version": "0.19.0", "t": {}}}, "wandb_version": 1, "lr": {"value": 0.1, "desc": None},
               "model": {"value": {"name": "mlp", "sizes": [1, 2], "drop": {"p": 0.5}}}, "none": {"value": None}}  # fmt: skip

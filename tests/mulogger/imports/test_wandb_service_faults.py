@@ -1,14 +1,17 @@
 """What W&B's service, or what it tells, may do to an import: refusing, falling silent, names that lead elsewhere."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.root import Root
 from lightex.mulogger.imports import wandb_service
+from tests.helpers import wait_for
 from tests.mulogger.imports.conftest import bring, named, points
 from tests.services import need
 from tests.services.wandb import KEY, StoredRun
@@ -17,6 +20,17 @@ pytestmark = [need("wandb"), pytest.mark.filterwarnings("ignore")]
 
 ROWS = [{"loss": 1.0, "_step": 0, "_timestamp": 1.7e9}]
 ESCAPES = ["../../escaped.txt", "/{tmp}/escaped.txt", "a/../../../escaped.txt", "..", "media/../../../escaped.txt"]
+
+
+def _program(root):
+    return f"from lightex.cli import main; main(['--root', {str(root.path)!r}, 'import', 'wandb', 'team/p'])"
+
+
+def _alone():
+    """An environment without the process of W&B's that serves this one, and with the words that W&B's client has."""
+    return {
+        name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_SILENT", "WANDB_DIR")
+    }
 
 
 @pytest.fixture
@@ -64,10 +78,11 @@ def test_a_project_without_runs(root, wandb_server):
 
 
 def test_nothing_answers(root, three, monkeypatch):
-    monkeypatch.setattr(wandb_service, "_TIMEOUT", 1)
+    monkeypatch.setattr(wandb_service, "_HELLO", 1)
     three.down()
-    with pytest.raises(LightexError, match="cannot read team/p of W&B's service"):
+    with pytest.raises(LightexError, match="cannot read team/p of W&B's service") as told:
         bring(root, "wandb", "team/p")
+    assert "WANDB_BASE_URL" in str(told.value)
 
 
 def test_it_falls_silent_between_two_pages(root, wandb_server, lx):
@@ -112,6 +127,32 @@ def test_it_goes_down_while_a_run_is_read(root, three):
     three.up()
     bring(root, "wandb", "team/p")
     assert sorted(named(root)) == ["a", "b", "c"]
+
+
+def test_it_says_nothing_at_all_and_people_lose_patience(root, three):
+    """Ctrl-C ends it at once, and keeps what came."""
+    silence = threading.Event()
+    three.fault = lambda name, asked: silence.wait() if name == "HistoryPage" and asked["run"] == "b" else None
+    with subprocess.Popen(
+        [sys.executable, "-c", _program(root)], env=_alone(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: three.times("HistoryPage") == 2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=10)
+    silence.set()
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "interrupted: 1 imported; the same command takes up the rest"
+    assert sorted(named(root)) == ["a"]
+
+
+def test_exported_history_that_is_not_given_out(root, wandb_server):
+    """W&B's client takes what is sent instead for the file; the run is not imported without its history."""
+    pytest.importorskip("pyarrow")
+    wandb_server.add("team/p", StoredRun("a", history=ROWS, exported=1))
+    wandb_server.fault = lambda name, _: (403, b"<Error>Expired</Error>") if name.startswith("GET /parquet") else None
+    assert len(bring(root, "wandb", "team/p").failed) == 1
+    wandb_server.fault = None
+    assert len(bring(root, "wandb", "team/p").imported) == 1
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -172,12 +213,11 @@ def test_the_command_line(root, three, lx):
                                            "  there are: team/p"]  # fmt: skip
 
 
-def test_the_command_line_in_a_process_of_its_own(root, three):
+def test_the_command_line_in_a_process_of_its_own(root, three, tmp_path):
     """W&B's client leaves nothing behind that would hold the command up, and says nothing of its own."""
-    program = f"from lightex.cli import main; main(['--root', {str(root.path)!r}, 'import', 'wandb', 'team/p'])"
-    given = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_SILENT")}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=given, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", _program(root)], env=_alone(), capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr.splitlines()[0], "wandb" in done.stderr) == (0, "opening team/p", False)
     assert done.stdout.startswith("3 imported in ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]

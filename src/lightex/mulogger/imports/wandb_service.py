@@ -27,10 +27,11 @@ _STATUS = {"finished": SUCCEEDED, "failed": FAILED, "crashed": LOST, "killed": C
 _CLOUD = ("api.wandb.ai", "api.forge.coreweave.com")  # one service under two names: "entity/project" says it all
 _LOGIN = "wandb login, or set WANDB_API_KEY; for a server of your own set WANDB_BASE_URL, too"
 _AGAIN = "the same command takes up the rest, once it answers"
-_TIMEOUT = 30  # seconds for an answer
-# W&B's client would try for a quarter of an hour, at each file anew: right for a run that waits, not for people who do
+_HELLO, _TIMEOUT = 20, 90  # seconds for an answer: to who asks, later on
+# W&B's client would try for a quarter of an hour, at each file anew: right for a run that waits, not for people who do.
+# A minute is what it may take until a service that was asked too much answers again.
 _PATIENCE = {f"{kind}_retry_{what}": value for kind in ("graphql", "file_transfer")
-             for what, value in {"max": 5, "wait_min_seconds": 1, "wait_max_seconds": 8}.items()}  # fmt: skip
+             for what, value in {"max": 6, "wait_min_seconds": 1, "wait_max_seconds": 20}.items()}  # fmt: skip
 _REFUSED = (403, 404, 410)  # for good
 _PAGE = 1000  # rows that are asked for at a time
 _WIDEST = 100_000  # steps that are asked for at a time
@@ -62,6 +63,7 @@ class Project:
             given = {name for name in _PATIENCE if f"WANDB__{name.upper()}" in os.environ}
             ours: dict[str, Any] = {f"x_{name}": value for name, value in _PATIENCE.items() if name not in given}
             wandb.setup(wandb.Settings(**ours))
+            wandb.Api(timeout=_HELLO)  # says who asks
             self.api = wandb.Api(timeout=_TIMEOUT)
         except Exception as error:  # its errors have no common class but for this
             raise self._unreadable(error, _LOGIN) from error
@@ -166,16 +168,17 @@ def _history(run: Any, rows: Rows, desk: Desk) -> None:
     Raises:
         LightexError: there are rows, and none came.
     """
-    count, last = run.history_line_count or 0, (getattr(run, "history_keys", None) or {}).get("lastStep") or 0
+    count = int(run.history_line_count or 0)
+    last = int((getattr(run, "history_keys", None) or {}).get("lastStep") or 0)
     options: dict[str, Any] = {"page_size": max(_PAGE, min(_WIDEST, _PAGE * (last + 1) // max(count, 1)))}
     if "use_cache" in inspect.signature(run.scan_history).parameters:
         options["use_cache"] = False  # it would show a run that has gone on as it was before
     before, number = None, 0
-    for number, found in enumerate(run.scan_history(**options), 1):
-        row = known(found)
-        if row != before:  # where exported history meets what is not exported yet, rows may come twice
-            rows.add(row)
-        before = row
+    for number, row in enumerate(run.scan_history(**options), 1):
+        at = row.get("_step"), row.get("_timestamp")
+        if at != before or None in at:  # where exported history meets what is not exported yet, rows come twice
+            rows.add(known(row))
+        before = at
         if number % 5000 == 0:
             desk.tell(f"{number:,} of {count:,} rows")
     if count and not number:  # of 0.27.1 and 0.27.2 it is known
