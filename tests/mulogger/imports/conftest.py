@@ -44,8 +44,6 @@ def wandb_server(root, wandb_home, monkeypatch):
         monkeypatch.setenv(f"WANDB_{name}", value)
     monkeypatch.setenv("HOME", str(wandb_home))
     monkeypatch.setattr(wandb_service, "_PATIENCE", dict.fromkeys(wandb_service._PATIENCE, 1))  # a test waits less
-    monkeypatch.setattr(wandb_service, "_HELLO", 2)
-    monkeypatch.setattr(wandb_service, "_TIMEOUT", 5)
     yield server
     server.down()
 

@@ -204,7 +204,7 @@ def test_the_key_stays_where_it_was(root, three, tmp_path, wandb_home, capfd):
 
 def test_the_command_line(root, three, lx):
     done = lx("--root", root.path, "import", "wandb", "team/p")
-    assert (done.code, done.err) == (0, "opening team/p\n")
+    assert (done.code, done.err.splitlines()[0]) == (0, "opening team/p")
     assert done.out.startswith("3 imported in ")
     assert "SUCCEEDED" in lx("--root", root.path, "ls").out
     failed = lx("--root", root.path, "import", "wandb", "team/q")

@@ -154,7 +154,7 @@ def _download(api: Any, run: Any, place: Path, desk: Desk) -> None:
             checked_name(file.name)  # W&B's client does not look at them in all its versions
             file.download(root=str(place), replace=True, api=api).close()
         except Exception as error:  # as above
-            if isinstance(error, LightexError) or isinstance(getattr(error, "exc", None), ValueError):
+            if isinstance(error, LightexError) or "Invalid path" in str(error):
                 desk.leave("files whose names lead out of the run")
             elif _code(error) in _REFUSED:
                 desk.leave("files that W&B does not give out")
@@ -199,7 +199,7 @@ def _identity(file: Path) -> dict[str, Any]:
 def _seconds(summary: dict[str, Any]) -> float:
     """How long the run went on."""
     told = summary.get("_wandb")
-    seconds = told.get("runtime") if isinstance(told, dict) else summary.get("_runtime")
+    seconds = (told.get("runtime") if isinstance(told, dict) else None) or summary.get("_runtime")
     return float(seconds) if isinstance(seconds, (int, float)) else 0.0
 
 
@@ -211,10 +211,9 @@ def _time(written: str) -> float:
 
 def _code(error: BaseException | None) -> int | None:
     """The HTTP status behind an error of W&B's client, whichever version's."""
-    while error is not None:
+    for _ in range(10):  # one behind the other
         answer = getattr(error, "response", None)
-        code = getattr(answer, "http_status", None) or getattr(answer, "status_code", None)
-        if code:
+        if code := getattr(answer, "http_status", None) or getattr(answer, "status_code", None):
             return int(code)
-        error = getattr(error, "exc", None) or error.__cause__ or error.__context__
+        error = getattr(error, "exc", None) or getattr(error, "__cause__", None) or getattr(error, "__context__", None)
     return None
