@@ -342,7 +342,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
-        if status >= 500:
+        if status >= 429:
             self.send_header("Retry-After", "0")  # a test does not wait
         self.end_headers()
         self.wfile.write(data)

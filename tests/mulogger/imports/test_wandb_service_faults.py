@@ -101,6 +101,22 @@ def test_it_falls_silent_between_two_pages(root, wandb_server, lx):
     assert len(list(root.runs())) == 60
 
 
+@pytest.mark.parametrize("status", [429, 502])
+def test_what_fails_for_a_moment_is_asked_again(root, three, status):
+    """W&B's service limits how often it may be asked."""
+    met = set()
+
+    def fault(name, asked):
+        first = (name, str(asked)) not in met
+        met.add((name, str(asked)))
+        return (status, {"errors": [{"message": "rate limit exceeded"}]}) if first else None
+
+    three.fault = fault
+    taken = bring(root, "wandb", "team/p")
+    assert (len(taken.imported), taken.failed, taken.left_out) == (3, [], {})
+    assert [(run.artifacts / "keep.txt").read_text() for run in map(named(root).get, "abc")] == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("where", ["Run", "RunHistoryKeys", "RunParquetHistory", "HistoryPage", "RunFiles", "GET "])
 def test_a_run_of_which_a_part_fails_leaves_nothing(root, three, where):
     def fault(name, asked):
