@@ -11,7 +11,7 @@ from lightex.core.errors import ConfigError
 from lightex.core.rundir import ENDED, RUNNING, SUBMITTED, RunDir
 from lightex.core.taxonomy import Build, Container, Experiment, Resources, Storage
 from lightex.dispatcher.engine import LaunchError, Usage
-from lightex.dispatcher.engines.cluster import manifest
+from lightex.dispatcher.engines.cluster import manifest, metrics
 from lightex.dispatcher.engines.cluster.metrics import quantity
 from lightex.dispatcher.engines.kubernetes import KubernetesEngine
 from lightex.dispatcher.job import Job
@@ -244,6 +244,22 @@ class TestUsage:
         assert found == {started.handle: Usage(cores=1.25, memory=64 << 20)}
         assert started.engine.usage([started.handle]) == {}  # nothing new
 
+    def test_each_gets_its_sample_though_another_was_asked_about_when_the_answer_came(
+        self, started, engine, cluster, job
+    ):
+        cluster.measures = {"cpu": "251135218n", "memory": "97668Ki"}  # as a metrics server writes it
+        other = Started(engine, cluster, job(1))
+        assert wait_for(lambda: engine.usage([other.handle]))
+        expected = Usage(cores=pytest.approx(0.251135218), memory=97668 << 10)
+        assert engine.usage([started.handle]) == {started.handle: expected}
+        assert cluster.requests["list", "podmetrics"] == 1
+
+    def test_one_that_is_away_for_now_is_asked_again_soon(self, started, cluster, monkeypatch):
+        monkeypatch.setattr(metrics, "EVERY", 0.2)
+        cluster.measures = {"cpu": "1", "memory": "1Mi"}
+        cluster.fail("list", "podmetrics", code=503, times=10)  # twice, with what is tried again by itself
+        assert wait_for(lambda: started.engine.usage([started.handle]), seconds=30)
+
     def test_without_one_nothing_is_known_and_it_is_asked_once(self, started, cluster):
         wait_for(lambda: started.engine.usage([started.handle]) or cluster.requests["list", "podmetrics"])
         assert [started.engine.usage([started.handle]) for _ in range(50)] == [{}] * 50
@@ -257,6 +273,9 @@ class TestUsage:
         ("2", 2.0),
         ("1500000n", 0.0015),
         ("64Mi", 67108864.0),
+        ("97668Ki", 100012032.0),
+        ("2E", 2e18),
+        ("1Ei", 2.0**60),
         ("1e3", 1000.0),
         ("5k", 5000.0),
         (None, 0),

@@ -150,6 +150,26 @@ class TestSlurmEngine(EngineContract):
             engine.cancel(handle, force=True)
             self.ends(engine, handle)
 
+    def test_each_is_told_of_though_only_the_other_was_asked_about(self, engine, job, monkeypatch):
+        monkeypatch.setattr(sstat, "EVERY", 0.5)
+        hold = ["python3", "-c", "import time; kept = bytearray(50 << 20)\nwhile True: time.sleep(0.01)"]
+        handles = [engine.submit(job(hold, number), [])[0] for number in range(2)]
+        try:
+            running = set()
+
+            def run():
+                changed = engine.poll(handles, 0.1)
+                running.update(handle for handle, state in changed.items() if state.state == "RUNNING")
+                return len(running) == 2
+
+            wait_for(run)
+            wait_for(lambda: engine.usage(handles[:1]) and engine.usage(handles[1:]))  # by one answer
+        finally:
+            for handle in handles:
+                engine.cancel(handle, force=True)
+            for handle in handles:
+                self.ends(engine, handle)
+
     def test_gpus_are_given_by_slurm(self, engine, job):
         jobs = [
             job("echo $CUDA_VISIBLE_DEVICES; sleep 0.5", number, resources=Resources(gpus=1)) for number in range(2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lightex.dispatcher.engine import Usage
@@ -18,26 +18,30 @@ class Gathering:
         """Nothing is asked before `news`."""
         self._thread = ThreadPoolExecutor(1, "lx-usage")
         self._asked: Future[Mapping[str, Usage] | None] | None = None
+        self._untold: dict[str, Usage] = {}  # each job is asked about at moments of its own, not all at once
         self._due = 0.0
 
-    def news(self, question: Callable[[], Mapping[str, Usage] | None], every: float) -> Mapping[str, Usage]:
-        """What was gathered since the last time; mostly nothing.
+    def news(
+        self, question: Callable[[], Mapping[str, Usage] | None], every: float, wanted: Iterable[str]
+    ) -> Mapping[str, Usage]:
+        """What was gathered of some jobs since each of them was told of last; mostly nothing.
 
         Args:
             question: gives what each job uses, or None where nobody answers; called in the thread, if it is time.
             every: seconds between two questions.
+            wanted: the jobs.
         """
         now = time.monotonic()
         if self._asked is None and now >= self._due:
             self._due = now + every
             self._asked = self._thread.submit(question)
-        if self._asked is None or not self._asked.done():
-            return {}
-        done, self._asked = self._asked, None
-        answer = done.result()
-        if answer is None:
-            self._due = now + _AGAIN
-        return answer or {}
+        if self._asked is not None and self._asked.done():
+            done, self._asked = self._asked, None
+            answer = done.result()
+            if answer is None:
+                self._due = now + _AGAIN
+            self._untold = dict(answer or {})
+        return {job: self._untold.pop(job) for job in wanted if job in self._untold}
 
     def close(self) -> None:
         """Ask no more."""

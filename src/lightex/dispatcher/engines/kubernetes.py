@@ -360,16 +360,16 @@ class KubernetesEngine(Engine):
 
     def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
         """What the metrics API of the cluster says, when it has something new; nothing where it has none."""
-        places = {handle: handle.rsplit("/", 2) for handle in handles}
-        news = {}
-        for context, namespace in {(place[0], place[1]) for place in places.values()}:
-            gathering = self._gatherings[context, namespace]
-            news[context, namespace] = gathering.news(partial(metrics.used, context, namespace), metrics.EVERY)
-        return {
-            handle: news[context, namespace][name]
-            for handle, (context, namespace, name) in places.items()
-            if name in news[context, namespace]
-        }
+        names = defaultdict(list)
+        for handle in handles:
+            context, namespace, name = handle.rsplit("/", 2)
+            names[context, namespace].append(name)
+        found: dict[str, Usage] = {}
+        for (context, namespace), wanted in names.items():
+            question = partial(metrics.used, context, namespace)
+            news = self._gatherings[context, namespace].news(question, metrics.EVERY, wanted)
+            found |= {f"{context}/{namespace}/{name}": usage for name, usage in news.items()}
+        return found
 
     def close(self) -> None:
         """Remove the Jobs whose ends are noted down."""

@@ -282,8 +282,10 @@ class SlurmEngine(Engine):
         """What `sstat` says, when it has something new; nothing where the cluster gathers nothing."""
         if self._facts is None or not self._facts.gathers:
             return {}
-        jobs = {handle: self._ids[handle] for handle in handles if handle in self._ids}
-        return self._gathering.news(lambda: sstat.used(jobs), sstat.EVERY) if jobs else {}
+        if not self._ids:
+            return {}
+        jobs = dict(self._ids)  # of all that run, though only some are asked about at this moment
+        return self._gathering.news(lambda: sstat.used(jobs), sstat.EVERY, handles)
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """`scancel`: SIGTERM to the script, which passes it on to the command, or (force) SIGKILL to all of it.

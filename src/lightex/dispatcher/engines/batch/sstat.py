@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from lightex.core.errors import LightexError
 from lightex.dispatcher.engine import Usage
-from lightex.dispatcher.engines.batch.commands import ask
+from lightex.dispatcher.engines.batch.commands import AwayError, ask
 
 EVERY = 30.0
 """Seconds between two questions: Slurm's own JobAcctGatherFrequency."""
@@ -24,6 +24,8 @@ def used(jobs: Mapping[str, str]) -> Mapping[str, Usage] | None:
     listed = ",".join(sorted(set(jobs.values())))
     try:
         text = ask("sstat", "--noheader", "--parsable2", "--allsteps", f"--jobs={listed}", f"--format={_FORMAT}")
+    except AwayError:
+        return {}
     except LightexError:  # nothing is gathered, or the command is not here: nothing depends on it
         return None
     known = read(text)

@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lightex.dispatcher.engine import Usage
-from lightex.dispatcher.engines.cluster.api import ClusterError, Object, connect
+from lightex.dispatcher.engines.cluster.api import AwayError, ClusterError, Object, connect
 from lightex.dispatcher.engines.cluster.manifest import OURS
+
+API = "/apis/metrics.k8s.io/v1beta1"
+"""Where the API is; who may log in may ask whether it is there."""
 
 EVERY = 15.0
 """Seconds between two questions: the metrics server's own --metric-resolution."""
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-_SCALES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-_SCALES |= {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTP", start=1)}
+_SCALES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_SCALES |= {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", start=1)}
+
+
+def of_pods(namespace: str) -> str:
+    """The path of what the pods of a namespace use."""
+    return f"{API}/namespaces/{namespace}/pods"
 
 
 def used(context: str, namespace: str) -> Mapping[str, Usage] | None:
     """What the pods of a namespace use, by the names of their Jobs; None where the cluster does not tell."""
-    path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods"
     try:
-        found = connect(context).ask("GET", path, {"labelSelector": f"{OURS}=lightex"})
-    except ClusterError:  # it has no such API, we may not use it, or it is away: nothing depends on it
+        found = connect(context).ask("GET", of_pods(namespace), {"labelSelector": f"{OURS}=lightex"})
+    except AwayError:  # a metrics server that restarts, for one
+        return {}
+    except ClusterError:  # it has no such API, or we may not use it: nothing depends on it
         return None
     sums: dict[str, tuple[float, float]] = {}
     for pod in found.get("items") or ():
@@ -41,8 +50,8 @@ def _sums(pod: Object) -> tuple[float, float]:
 def quantity(text: object) -> float:
     """A quantity of Kubernetes as a number: "250m" -> 0.25, "64Mi" -> 67108864; what is none is 0."""
     given = str(text or "0")
-    scale = next((scale for suffix, scale in _SCALES.items() if given.endswith(suffix)), 1.0)
+    suffix = next((suffix for suffix in _SCALES if given.endswith(suffix)), "")
     try:
-        return float(given.rstrip("numkMGTPi")) * scale
+        return float(given.removesuffix(suffix)) * _SCALES.get(suffix, 1.0)
     except ValueError:
         return 0.0
