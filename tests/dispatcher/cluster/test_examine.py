@@ -34,6 +34,16 @@ def test_rights_that_are_lacking_are_named_one_by_one(cluster, tmp_path):
         examine.check_rights(api.connect(), "default")
 
 
+def test_whether_what_runs_use_can_be_seen(cluster, tmp_path):
+    assert words(wants(), project=tmp_path)["metrics", None].startswith("the cluster has no metrics API")
+    cluster.measures = {"cpu": "1", "memory": "1Mi"}
+    assert words(wants(), project=tmp_path)["metrics", True] == "what runs use is told while they run"
+    cluster.deny("list", "podmetrics")
+    assert words(wants(), project=tmp_path)["metrics", None].startswith("you may not list pods of metrics.k8s.io")
+    cluster.fail("discover", "podmetrics", code=503, times=10)  # its server is not there
+    assert "the metrics API does not tell" in words(wants(), project=tmp_path)["metrics", None]
+
+
 def test_what_options_name_is_looked_for(cluster, tmp_path):
     cluster.add_priority_class("low", 1)
     found = words(wants(priority_class="low", service_account="nobody", secrets=["wandb"]), project=tmp_path)

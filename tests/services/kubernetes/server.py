@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _BOOKMARK = 1.0  # seconds without a change, after which a watch is told the version; a real server takes a minute
 _PATH = re.compile(r"/apis?/((?:[^/]+/)?v1)/(?:namespaces/([^/]+)/)?([^/]+)(?:/([^/]+))?")
-_METRICS = re.compile(r"/apis/metrics\.k8s\.io/v1beta1/namespaces/([^/]+)/pods")
+_METRICS = re.compile(r"/apis/metrics\.k8s\.io/v1beta1(?:/namespaces/([^/]+)/pods)?")
 _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update"}
 
 
@@ -60,7 +60,7 @@ class Request:
 def parse(method: str, path: str, query: Mapping[str, str], body: Any) -> Request:
     """Read an address; it is an error if there is nothing there."""
     if measured := _METRICS.fullmatch(path):
-        return Request("list", "podmetrics", measured[1], "", query, body)
+        return Request("list" if measured[1] else "discover", "podmetrics", measured[1], "", query, body)
     found = _PATH.fullmatch(path)
     version, namespace, plural, name = found.groups() if found else (None, None, "", None)
     if not (resource := RESOURCES.get(plural)) or resource.api_version != version:
@@ -88,7 +88,7 @@ def act(cluster: Cluster, request: Request, content: str) -> Json:
             return store.patch(*place, request.body)
         case "delete":
             return store.delete(store.get(*place), **options)
-        case "list" if request.plural == "podmetrics":
+        case "list" | "discover" if request.plural == "podmetrics":
             return _measured(cluster, request)
         case "list" | "deletecollection":
             with store.changed:

@@ -9,8 +9,9 @@ from typing import Any
 from lightex.core.errors import LightexError
 from lightex.core.taxonomy import Build, Experiment
 from lightex.dispatcher.engine import Finding
-from lightex.dispatcher.engines.cluster import api, options, volumes
+from lightex.dispatcher.engines.cluster import api, metrics, options, volumes
 from lightex.dispatcher.engines.cluster.api import AwayError, Cluster, ClusterError, in_namespace
+from lightex.dispatcher.engines.cluster.manifest import OURS
 from lightex.storage import store
 from lightex.storage.store import Place
 
@@ -98,6 +99,7 @@ def _all(experiments: Sequence[Experiment[Any]], project: Path) -> Iterator[Find
             where = f"context {cluster.context}" if cluster.context else "the cluster that this runs in"
             yield Finding("cluster", True, f"Kubernetes {version} at {cluster.server} ({where})")
             yield from _rights(cluster, namespace)
+            yield _metrics(cluster, namespace)
             yield from _named(cluster, namespace, read)
         except ClusterError as error:
             yield _bad("cluster", error)
@@ -124,6 +126,21 @@ def _rights(cluster: Cluster, namespace: str) -> Iterator[Finding]:
         if not may(cluster, namespace, right):
             _, kind, verb = right
             yield Finding("rights", None, f"you may not {verb} {kind} in namespace {namespace}: {what_for}")
+
+
+def _metrics(cluster: Cluster, namespace: str) -> Finding:
+    """Whether what runs use can be seen while they run."""
+    try:
+        cluster.ask("GET", metrics.API)  # first: without the right, a cluster that has none answers 403 as well
+        cluster.ask("GET", metrics.of_pods(namespace), {"labelSelector": f"{OURS}=lightex"})
+    except ClusterError as error:
+        whys = {
+            404: "the cluster has no metrics API (metrics-server)",
+            403: f"you may not list pods of metrics.k8s.io in namespace {namespace}",
+        }
+        why = whys.get(error.status or 0, f"the metrics API does not tell: {error.message}")
+        return Finding("metrics", None, f"{why}: what runs use is known at their end only")
+    return Finding("metrics", True, "what runs use is told while they run")
 
 
 def _named(cluster: Cluster, namespace: str, read: options.Options) -> Iterator[Finding]:
