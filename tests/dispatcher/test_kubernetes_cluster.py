@@ -15,6 +15,7 @@ import pytest
 
 from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Container, Resources, Storage, Store
+from lightex.dispatcher.engines.cluster import api, metrics
 from lightex.dispatcher.engines.kubernetes import KubernetesEngine
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.queue import Queue
@@ -36,7 +37,6 @@ def namespace():
     """A namespace of the test's own, which is removed with all that is in it."""
     if not Path(KUBECONFIG).exists():
         skip_or_fail("kubernetes", f"there is no cluster: {KUBECONFIG} does not exist (KUBECONFIG)")
-    from lightex.dispatcher.engines.cluster import api
 
     os.environ["KUBECONFIG"] = KUBECONFIG
     try:
@@ -87,6 +87,22 @@ class TestOnACluster(EngineContract):
         end = self.certificate(engine, job(["python3", "-c", "bytearray(100 << 20)"], resources=Resources(cpus=1)))
         assert end["peak_memory"] > 100 << 20
         assert end["cpu_seconds"] > 0
+
+    def test_what_it_uses_is_told_while_it_runs(self, engine, job, namespace):
+        try:
+            api.connect().ask("GET", metrics.of_pods(namespace))
+        except api.ClusterError as error:
+            pytest.skip(f"the cluster has no metrics API: {error.message}")
+        hold = "import time\nheld = bytearray(100 << 20)\nwhile time.sleep(0.01) is None: sum(range(10000))"
+        handle, _ = engine.submit(job(["python3", "-c", hold], resources=Resources(cpus=0.5)), [])
+        deadline = time.monotonic() + self.patience  # its first sample takes the metrics server two looks
+        while not (used := engine.usage([handle]).get(handle)):
+            assert time.monotonic() < deadline
+            engine.poll([handle], 0.5)
+        engine.cancel(handle, force=True)
+        self.ends(engine, handle)
+        assert 100 << 20 < used.memory < 200 << 20
+        assert 0 < used.cores < 1.1
 
     def test_two_nodes_talk_to_each_other(self, engine, job):
         talk = (
