@@ -496,6 +496,9 @@ class TestAccounting:
         engine = SlurmEngine()
         handles = [engine.submit(each, [])[0] for each in (quick, gone)]
         TestSlurmEngine().starts(engine, gone, handles[1], gone.cwd / "began")
+        words = quick.run.path / "slurm.1.notes"  # both have one name
+        wait_for(lambda: words.exists() and "\nended " in words.read_text())
+        wait_for(lambda: place_of(quick) not in look.now([look_name(gone)]), 30)
         engine.close()
         accounted.ask("scancel", "--signal=KILL", f"--name={look_name(gone)}")
         wait_for(lambda: not look.now([look_name(gone)]), 30)
