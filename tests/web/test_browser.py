@@ -391,6 +391,16 @@ def test_exports_hand_over_files(visit, tmp_path):
     assert wrong == []
 
 
+@pytest.mark.parametrize("path", [f"run/{BEST}", "sweep/aaaa", f"compare?run={BEST}&run={FAILED}"])
+def test_other_pages_hand_over_files_too(visit, path):
+    page = visit("plain", path)
+    for word, name in (("CSV", ".csv"), ("HTML", ".html")):
+        with page.expect_download() as waited:
+            page.click(f".joined a:text-is('{word}')")
+        assert waited.value.suggested_filename.endswith(name)
+        assert waited.value.path().stat().st_size > 100
+
+
 # ---------------------------------------------------------------- live
 
 

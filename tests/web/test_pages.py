@@ -521,6 +521,25 @@ def test_csv_has_all_rows_of_the_view(plain):
     assert plain.get("/export.csv?col=nope").status_code == 404
 
 
+def test_csv_of_chosen_runs_and_all_points_of_some(plain):
+    ids = plain.json("/api/runs?size=2&q=status+%3D+succeeded+order+by+id")["runs"]
+    first, second = (run["id"] for run in ids)
+    some = list(csv.DictReader(io.StringIO(plain.get(f"/export.csv?run={second}&run={first}").text)))
+    assert [row["id"] for row in some] == [second, first]
+    answer = plain.get(f"/history.csv?run={first}&run={second}")
+    assert answer.headers["content-disposition"] == 'attachment; filename="history.csv"'
+    points = list(csv.DictReader(io.StringIO(answer.text)))
+    assert {row["run"] for row in points} == {first, second}
+    metric = points[0]["metric"]
+    logged = plain.json(f"/api/series?metric={metric}&run={first}")["series"][0]
+    found = [row for row in points if (row["run"], row["metric"]) == (first, metric)]
+    assert [float(row["step"]) for row in found] == logged["x"]
+    assert [float(row["value"]) for row in found] == logged["y"]
+    only = list(csv.DictReader(io.StringIO(plain.get(f"/history.csv?run={first}&metric={metric}").text)))
+    assert only == found
+    assert plain.get("/history.csv?run=nobody").text == "run,metric,step,time,value\r\n"
+
+
 def test_an_exported_page_asks_for_nothing_and_holds_no_markup_of_others(hostile):
     answer = hostile.get("/export.html")
     assert "attachment" in answer.headers["content-disposition"]
@@ -607,7 +626,7 @@ def test_whatever_is_asked_the_answer_is_json_and_no_500(sites, route, query):
 
 @settings(max_examples=150)
 @given(
-    st.sampled_from(["/", "/compare", f"/run/{FIRST}", "/sweep/aaaa", "/export.csv"]),
+    st.sampled_from(["/", "/compare", f"/run/{FIRST}", "/sweep/aaaa", "/export.csv", "/history.csv"]),
     st.lists(st.tuples(st.sampled_from([*PARTS, "tab", "with"]), WORDS), max_size=4),
 )
 def test_whatever_the_address_holds_there_is_a_page(sites, route, query):

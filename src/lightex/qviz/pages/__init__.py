@@ -21,6 +21,7 @@ def routes() -> list[BaseRoute]:
         Route("/run/{run}/figure/{path:path}", artifacts.figure),
         Route("/plotly.js", artifacts.plotly),
         Route("/export.csv", export.csv),
+        Route("/history.csv", export.history),
         Route("/export.html", export.html),
         Route("/api/names", runs.names),
         Route("/api/runs", runs.data),

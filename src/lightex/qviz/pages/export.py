@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from lightex.core.index import Index
+from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 from lightex.qviz.names import Names
 from lightex.qviz.pages.asking import ask, some_runs
 from lightex.qviz.pages.view import make_view
 from lightex.qviz.runs import Runs, select
+from lightex.qviz.series import Histories
 from lightex.qviz.table import Table
 
 _MOST = 100_000
@@ -20,19 +23,47 @@ _FIRST = ("id", "experiment", "status")
 
 
 async def csv(request: Request) -> Response:
-    """All runs of a view, its columns (`col=`) or all."""
+    """The chosen runs (`run=`), or all of a view; its columns (`col=`) or all."""
     asked = request.query_params
+    given = await some_runs(request, asked.getlist("run"))
 
     def table(index: Index) -> Table:
         view = make_view(index, asked)
-        runs = select(index, view.q, "id DESC", _MOST)
-        kept = Runs([run for run in runs if view.archived or not run.archived], runs.named)
+        if given:
+            kept = Runs(given)
+        else:
+            runs = select(index, view.q, "id DESC", _MOST)
+            kept = Runs([run for run in runs if view.archived or not run.archived], runs.named)
         chosen = [Names(index).find(each) for each in (*_FIRST, *view.cols)]
         return kept.table(chosen if view.cols else None)
 
     text = (await ask(request, table)).to_csv()
     headers = {"content-disposition": 'attachment; filename="runs.csv"'}
     return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def history(request: Request) -> Response:
+    """All points of the chosen runs (`run=`), of all metrics or some (`metric=`): a row each."""
+    asked = request.query_params
+    runs = await some_runs(request, asked.getlist("run"))
+    headers = {"content-disposition": 'attachment; filename="history.csv"'}
+    return StreamingResponse(
+        _points(runs, asked.getlist("metric")), media_type="text/csv; charset=utf-8", headers=headers
+    )
+
+
+def _points(runs: Sequence[Summary], metrics: Sequence[str]) -> Iterator[str]:
+    head = ["run", "metric", "step", "time", "value"]
+    yield Table(head, []).to_csv()
+    for run in runs:
+        try:
+            found = Histories(RunDir(run.dir), metrics or None).update()
+        except OSError:  # it was removed meanwhile
+            continue
+        for name in found.names:
+            of = found.get(name)
+            rows = [[run.id, name, *point] for point in zip(of.step, of.time, of.value, strict=True)]
+            yield Table(head, rows).to_csv().partition("\n")[2]
 
 
 async def html(request: Request) -> Response:
