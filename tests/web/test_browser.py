@@ -316,6 +316,19 @@ def test_notes_tags_and_putting_away(visit, folder):
     assert run.notes["tags"] == {"stage": None, "q": None, "team": "vision"}
 
 
+def test_a_run_is_noted_on_its_own_page(visit, folder):
+    page = visit("plain", f"run/{BEST}")
+    page.keyboard.press(".")
+    page.wait_for_selector("#noter[open]")
+    page.fill("#noter-note", "the one for the paper " + roots.EVIL)
+    with page.expect_navigation():
+        page.click("#noter button.primary")
+    assert "the one for the paper " + roots.EVIL in page.inner_text(".note")
+    (path,) = (folder / "plain").glob(f"*/{BEST}")
+    assert RunDir(path).notes["note"] == "the one for the paper " + roots.EVIL
+    RunDir(path).note("")
+
+
 def test_views_are_kept_and_forgotten_without_a_dialog_of_the_browser(visit):
     page = visit("plain", "?q=status+%3D+failed")
     page.click("#views")

@@ -506,10 +506,11 @@ LOG = """
 const ask = async (url) => { const got = await fetch(url); return [await got.arrayBuffer(), Number(got.headers.get("X-Size"))]; };
 $("a").style.height = "500px";
 window.asked = [];
-window.log = new LogView($("a"), { every: 50,
+window.log = new LogView($("a"), {
   fetchRange: async (from, to) => { asked.push([from, to]); const [bytes, size] = await ask(`/log?from=${from}&to=${to}`); return { bytes, size }; },
   search: async (text, from, how) => Number(await (await fetch(`/find?${new URLSearchParams({ text, from, ...how })}`)).text()),
 });
+setInterval(() => log.following && log.grow(), 50);
 window.text = $("a").querySelector(".log-text");
 window.lit = () => { // the line of the match one is at, if it is in view
   const [range] = CSS.highlights.get("log-now") ?? [], box = text.getBoundingClientRect(), at = range?.getBoundingClientRect();

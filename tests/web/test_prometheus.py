@@ -60,7 +60,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("prometheus")
     root, now = Root(folder / "runs"), time.time()
     live = make(root, "aaaa-000", {"state": "RUNNING", "process": process_mark(os.getpid()), "gpus": ["0"]})
-    live.append_usage({"time": now + 20, "cpu": 0.5, "memory": 2**20, "gpus": {"0": {"use": 0.5, "memory": 9}}})
+    live.append_usage({"time": now + 600, "cpu": 0.5, "memory": 2**20, "gpus": {"0": {"use": 0.5, "memory": 9}}})
     journal.append(live.records_file(), {"time": now, "progress": {"done": 1, "total": 4}})
     make(root, "aaaa-001", {"state": "RUNNING"}, {"state": "SUCCEEDED"})
     (folder / "token").write_text("tok")
@@ -83,6 +83,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory):
                     found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
                     return found
             except urllib.error.HTTPError as refused:
+                if refused.code == 503:  # it is not ready yet
+                    return []
                 raise AssertionError(refused.read().decode()) from None
             except OSError:
                 assert process.poll() is None, (folder / "log").read_text()

@@ -38,16 +38,11 @@ export class LogView {
    *   `size` is that of the whole log
    * @param {(text: string, fromByte: number, how: {backward: boolean, regex: boolean}) => Promise<number>} [options.search]
    *   the byte where the next match begins, at `fromByte` or after it (before it, if backward), or -1; letters of either case
-   * @param {boolean} [options.follow] @param {number} [options.every] ms between looks at a log that is followed; 0: `grow` is called when there may be more
+   * @param {boolean} [options.follow] from the start; `grow` is to be called when there may be more
    */
-  constructor(host, { fetchRange, search = null, follow = false, every = 1000 }) {
+  constructor(host, { fetchRange, search = null, follow = false }) {
     Object.assign(this, { host, fetchRange, search, size: 0, pages: [], busy: Promise.resolve(), top: 0, found: -1 });
     this.#build();
-    const look = async () => {
-      if (this.following && !document.hidden) await this.grow();
-      if (host.isConnected) this.timer = setTimeout(look, every);
-    };
-    if (every) this.timer = setTimeout(look, every);
     this.#press("following", follow);
     /** Settles when something is shown. */
     this.ready = follow ? this.toEnd() : this.toStart();
@@ -298,7 +293,6 @@ export class LogView {
   }
 
   destroy() {
-    clearTimeout(this.timer);
     this.host.replaceChildren();
   }
 }

@@ -5,7 +5,6 @@ import { ask, at } from "./page.js";
 /** @param {HTMLElement} host with a height @param {string} id of the run @param {string} name of the file @param {boolean} follow */
 export const showLog = (host, id, name, follow) => new LogView(host, {
   follow,
-  every: 0, // the page is told when there may be more
   async fetchRange(from, to) {
     const answer = await fetch(at(`api/run/${id}/log`, { name, from, to }));
     if (answer.status === 404) return { bytes: new Uint8Array(), size: 0 }; // it has not printed anything yet

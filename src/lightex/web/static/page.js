@@ -58,20 +58,31 @@ export function paint(within = document) {
   for (const swatch of within.querySelectorAll("[data-id] .swatch")) swatch.style.background = colorOf(swatch.closest("[data-id]").dataset.id);
 }
 
+const watchers = [];
+let stream = null, last = null;
+
+/** One stream for the page; none while nobody sees it: browsers open six to one server, over all their tabs. */
+function listen() {
+  stream?.close();
+  if (document.hidden) return;
+  const note = $("live"), opened = stream = new EventSource(at("api/live"));
+  stream.onmessage = ({ data }) => {
+    note.textContent = "";
+    if (last !== null && data !== last) watchers.forEach(([changed]) => changed());
+    last = data;
+  };
+  stream.addEventListener("beat", () => watchers.forEach(([, beat]) => beat?.()));
+  stream.onerror = () => (note.textContent = opened === stream ? "not connected: shown as it was" : "");
+}
+
 /**
- * Calls when runs have changed; one stream for the page, which opens again by itself.
+ * Calls when runs have changed.
  * @param {() => void} changed @param {() => void} [beat] more than once a second while something runs: what it uses and prints has changed
  */
 export function watch(changed, beat = null) {
-  const note = $("live"), stream = new EventSource(at("api/live"));
-  let last = null;
-  stream.onmessage = ({ data }) => {
-    note.textContent = "";
-    if (last !== null && data !== last) changed();
-    last = data;
-  };
-  if (beat) stream.addEventListener("beat", beat);
-  stream.onerror = () => (note.textContent = "not connected: shown as it was");
+  if (watchers.push([changed, beat]) > 1) return;
+  listen();
+  document.addEventListener("visibilitychange", listen);
 }
 
 /** Two panes: drag, or arrow keys. */

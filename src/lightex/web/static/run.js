@@ -1,8 +1,8 @@
 /** The page of one run. */
 import { Heatmap } from "./plots.js";
 import { element } from "./format.js";
-import { LogView } from "./log.js";
-import { ask, at, base, renew, split, told, watch } from "./page.js";
+import { showLog } from "./logging.js";
+import { ask, base, keys, renew, split, told, watch } from "./page.js";
 import { Panel, address } from "./panel.js";
 
 const { id, label, status, metrics } = document.getElementById("run").dataset;
@@ -16,26 +16,21 @@ if ($("charts")) {
   panel.show([{ id, label, live: !ended }], JSON.parse(metrics));
 }
 
+const note = told(async () => (await import("./notes.js")).note(new Map([[id, label]]), () => location.reload()));
+$("note").onclick = note;
+keys({ ".": note });
+
 // ---- output
 
-function showLog(name) {
+let log = null;
+function open(name) {
   const host = element("div", "log-host", "", { id: "log" });
+  log?.destroy();
   $("log").replaceWith(host);
-  return new LogView(host, {
-    follow: !ended,
-    async fetchRange(from, to) {
-      const answer = await fetch(at(`api/run/${id}/log`, { name, from, to }));
-      if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-      return { bytes: new Uint8Array(await answer.arrayBuffer()), size: Number(answer.headers.get("x-size")) };
-    },
-    async search(text, from, { backward, regex }) {
-      const words = (regex ? text.split("|") : [text]).map((word) => ["text", word]);
-      return (await ask(`api/run/${id}/log/search`, [...words, ["name", name], ["from", from], ["back", backward ? "1" : ""]])).at ?? -1;
-    },
-  });
+  log = showLog(host, id, name, !ended);
 }
-if ($("log")) showLog($("log").dataset.name);
-if ($("log-name")) $("log-name").onchange = () => showLog($("log-name").value);
+if ($("log")) open($("log").dataset.name);
+if ($("log-name")) $("log-name").onchange = () => open($("log-name").value);
 
 // ---- media
 
@@ -94,5 +89,5 @@ if (!ended) {
     const now = runs[0]?.status;
     if (now !== status || (panel && runs[0] && Object.keys(runs[0].metrics).length !== JSON.parse(metrics).length)) location.reload();
     else await renew();
-  }));
+  }), () => log?.following && log.grow());
 }
