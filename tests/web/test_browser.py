@@ -438,6 +438,23 @@ def test_live_rows_change_in_place_and_new_runs_announce_themselves(sites, visit
     assert not page.locator("#news").is_visible()
 
 
+def test_a_page_that_nobody_sees_listens_to_nothing_and_catches_up(visit, folder):
+    roots.run_dir(folder / "unseen", 0)
+    page = visit("unseen")
+    rows_are(page, 1)
+    streams = []
+    page.on("request", lambda request: streams.append(request.url) if "api/live" in request.url else None)
+    seen = "Object.defineProperty(document, 'hidden', { value: %s, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))"
+    page.evaluate(seen % "true")
+    roots.run_dir(folder / "unseen", 1)
+    page.wait_for_timeout(1500)
+    assert page.locator("#news").is_hidden()
+    assert streams == []
+    page.evaluate(seen % "false")
+    until(page, "!document.querySelector('#news').hidden")
+    assert len(streams) == 1
+
+
 def test_a_live_run_tells_what_comes_and_its_end(visit, folder):
     run = roots.run_dir(folder / "alive", 20, experiment="live", sweep="dddd", state="RUNNING", metrics={"loss": [1.0]})
     page = visit("alive", f"run/{run.id}")
