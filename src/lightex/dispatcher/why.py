@@ -141,7 +141,7 @@ def _usage(last: Record) -> str:
     if last.get("duration") is not None:
         parts.append(f"ran for {format_duration(last['duration'])}")
     if last.get("peak_memory"):
-        parts.append(f"peak memory of a process {format_size(last['peak_memory'])}")
+        parts.append(f"peak memory {format_size(last['peak_memory'])} (its largest process, or its container)")
     if last.get("cpu_seconds") is not None:
         parts.append(f"CPU time {format_duration(last['cpu_seconds'])}")
     return ", ".join(parts)
