@@ -61,11 +61,11 @@ document.getElementById("main").addEventListener("click", told(async ({ target }
   if (button?.classList.contains("why")) {
     const { facts } = await ask(`api/run/${button.dataset.run}/why`);
     toast(facts.join(" · "));
-  } else if (button?.classList.contains("act")) menu(button, items(button.dataset));
+  } else if (button?.classList.contains("act")) menu(button, items(button.dataset, button.closest("tr").querySelector("th a").textContent));
 }));
 
 /** What there is to do about a run or a sweep in its state. */
-function items({ runs, sweep, state }) {
+function items({ runs, sweep, state }, name) {
   if (sweep) {
     return [["Stop all of it", () => act("stop", { runs: idsOf(sweep) }, `End all runs of sweep ${sweep}?`, sweep)],
       state === "paused" ? ["Go on", () => act("resume", { sweep })] : state === "work" ? ["Pause", () => act("pause", { sweep })] : ["Resume", () => act("resume", { sweep })]]
@@ -73,7 +73,7 @@ function items({ runs, sweep, state }) {
   }
   const ids = [runs], ended = !["QUEUED", "SUBMITTED", "RUNNING"].includes(state);
   return [
-    ...(ended ? [] : [["Stop", () => act("stop", { runs: ids }, "End this run? It gets SIGTERM and its grace.")], ["Kill", () => act("kill", { runs: ids }, "Kill this run at once?")]]),
+    ...(ended ? [] : [["Stop", () => act("stop", { runs: ids }, `End ${name}? It gets SIGTERM and its grace.`)], ["Kill", () => act("kill", { runs: ids }, `Kill ${name} at once?`)]]),
     ...(ended && state !== "SUCCEEDED" ? [["Retry", () => act("retry", { runs: ids })]] : []),
     ...(state === "QUEUED" ? [["Before all others", () => act("priority", { runs: ids, priority: 100 })], ["After all others", () => act("priority", { runs: ids, priority: -100 })]] : []),
     ["Run it again, changed…", () => clone(runs)],
