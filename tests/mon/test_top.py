@@ -124,6 +124,19 @@ def test_it_tells_what_runs_waits_and_has_ended_and_why(runs):
     asyncio.run(scenario())
 
 
+def test_what_nobody_looks_after_is_marked(runs):
+    make_run(runs, "abcd-000", {"lr": 0.1}, state=None, sweep="abcd")
+    (runs / ".sweeps" / "abcd").mkdir(parents=True)
+
+    async def scenario():
+        async with top(runs) as (app, pilot):
+            assert "? not watched" in line_of(app, "abcd-000")
+            await pilot.press("enter")
+            await shows(app, "its dispatcher is gone")
+
+    asyncio.run(scenario())
+
+
 def test_the_cursor_stays_on_its_run_when_others_come_and_when_it_ends(runs):
     for number in range(5):
         make_run(runs, f"aaaa-{number:03}", state=None)

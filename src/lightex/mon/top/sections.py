@@ -161,7 +161,7 @@ def _of_running(each: Live, width: int) -> tuple[str, ...]:
         f"{usage['cpu'] * 100:.0f}%" if usage.get("cpu") is not None else "-",
         words.size(usage["memory"]) if usage.get("memory") is not None else "-",
         words.plain(" ".join(gpus)),
-        words.metrics(each.run),
+        "? not watched  " * bool(each.run.reason) + words.metrics(each.run),
     )
 
 
