@@ -69,26 +69,36 @@ CASES = [
 ]
 
 
-def main() -> None:
-    """Print the medians of three visits, each in a browser's fresh profile."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """A headless browser; None, which is said, where there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
-        browser = None
-    if not browser:
+        path = None
+    if not path:
         print("  needs Chromium and Playwright")
+        yield None
         return
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as started:
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def main() -> None:
+    """Print the medians of three visits, each in a browser's fresh profile."""
+    with tempfile.TemporaryDirectory() as name, chromium() as browser:
+        if browser is None:
+            return
         folder = Path(name)
         fill(folder)
-        chromium = started.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         for root in dict.fromkeys(case.root for case in CASES):
             with serving(folder / root, folder / "cache") as address:
                 for case in CASES:
                     if case.root == root:
-                        show(case, *[visit(chromium, address, case) for _ in range(ROUNDS + 1)])
-        chromium.close()
+                        show(case, *[visit(browser, address, case) for _ in range(ROUNDS + 1)])
 
 
 def show(case: Case, first: dict[str, float], *found: dict[str, float]) -> None:

@@ -197,7 +197,8 @@ def serving(root: Path, cache: Path, *options: str) -> Iterator[Served]:
     finally:
         process.terminate()
         process.communicate(timeout=20)
-    assert "Traceback" not in errors.read_text(), errors.read_text()
+    said = errors.read_text()
+    assert not re.search("Traceback|ERROR", said), said
 
 
 def _answers(port: int) -> None:

@@ -29,6 +29,7 @@ class Live:
         self._looked, self._version, self._whole = 0.0, 0, False
         self._watchers: set[asyncio.Event] = set()
         self._beats = 0
+        self._leaving = False
 
     def open(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Open the index and read what is new.
@@ -61,6 +62,12 @@ class Live:
     def look(self, whole: bool = True) -> None:
         """Have the next question look anew; `whole`: at all runs, since one that has ended has been changed."""
         self._looked, self._whole = 0.0, self._whole or whole
+
+    def leave(self) -> None:
+        """End all streams: the server is about to."""
+        self._leaving = True
+        for watcher in self._watchers:
+            watcher.set()
 
     async def run(self) -> None:
         """Look at the runs again and again while somebody watches, and tell of changes; ends when it is cancelled."""
@@ -115,6 +122,8 @@ class Live:
             while True:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(watcher.wait(), _BEAT)
+                if self._leaving:
+                    return
                 if watcher.is_set():
                     watcher.clear()
                     yield f"data: {await self.ask(lambda index: index.version)}\n\n"

@@ -83,6 +83,11 @@ def serve(
     except ModuleNotFoundError as error:
         raise LightexError(f"the UI needs {error.name}", "pip install 'lightex[ui]'") from None
 
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            live.leave()  # a stream never ends by itself: it would be waited for, then cut off with a traceback
+            await super().shutdown(sockets)
+
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  it is shown, not bound
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
@@ -93,4 +98,4 @@ def serve(
     told(address)
     if browser and sys.stdout.isatty() and not os.environ.get("SSH_CONNECTION"):
         webbrowser.open(address)
-    uvicorn.Server(config).run(sockets=[listening])
+    Server(config).run(sockets=[listening])
