@@ -14,7 +14,7 @@ from lightex.core.root import Root
 
 T = TypeVar("T")
 
-_LOOK = 0.7  # seconds between two looks at the runs: with looking and asking, what a page shows is a second old at most
+_LOOK = 0.5  # seconds between two looks at the runs: with looking and asking, what a page shows is a second old at most
 _BEAT = 15.0  # seconds after which a silent stream says that it lives: proxies cut silent ones
 
 
@@ -111,26 +111,30 @@ class Live:
             await asyncio.sleep(seconds)
 
     async def changes(self) -> AsyncIterator[str]:
-        """The version as server-sent events, when it grows, and a `beat` with each look while something runs.
+        """The version as server-sent events, when it grows; else a `beat` with each look while something runs.
 
         See https://html.spec.whatwg.org/multipage/server-sent-events.html.
         """
         watcher, beats = asyncio.Event(), self._beats
         self._watchers.add(watcher)
         try:
-            yield f"data: {await self.ask(lambda index: index.version)}\n\n"
+            told = await self.ask(lambda index: index.version)
+            yield f"data: {told}\n\n"
             while True:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(watcher.wait(), _BEAT)
                 if self._leaving:
                     return
-                if watcher.is_set():
-                    watcher.clear()
-                    yield f"data: {await self.ask(lambda index: index.version)}\n\n"
-                    if beats != self._beats:
-                        beats = self._beats
-                        yield f"event: beat\ndata: {beats}\n\n"
-                else:
+                if not watcher.is_set():
                     yield ": alive\n\n"
+                    continue
+                watcher.clear()
+                version = await self.ask(lambda index: index.version)
+                if version != told:
+                    told = version
+                    yield f"data: {version}\n\n"
+                elif beats != self._beats:
+                    yield f"event: beat\ndata: {self._beats}\n\n"
+                beats = self._beats
         finally:
             self._watchers.discard(watcher)

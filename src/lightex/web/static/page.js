@@ -68,7 +68,7 @@ function listen() {
   const note = $("live"), opened = stream = new EventSource(at("api/live"));
   stream.onmessage = ({ data }) => {
     note.textContent = "";
-    if (last !== null && data !== last) watchers.forEach(([changed]) => changed());
+    if (last !== null && data !== last) watchers.forEach((acts) => new Set(acts).forEach((act) => act?.()));
     last = data;
   };
   stream.addEventListener("beat", () => watchers.forEach(([, beat]) => beat?.()));
@@ -77,7 +77,7 @@ function listen() {
 
 /**
  * Calls when runs have changed.
- * @param {() => void} changed @param {() => void} [beat] more than once a second while something runs: what it uses and prints has changed
+ * @param {() => void} changed @param {() => void} [beat] then, and more than once a second while something runs: what it uses and prints has changed
  */
 export function watch(changed, beat = null) {
   if (watchers.push([changed, beat]) > 1) return;
