@@ -93,6 +93,7 @@ def test_an_image_without_lightex_says_what_to_do(project, lx):
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="packages of this Python are not those of the image's 3.11")
+@pytest.mark.timeout(300)  # fourteen trainings in containers, on a machine that does other things as well
 def test_the_demo_runs_in_an_image_built_from_a_dockerfile(tmp_path, monkeypatch, lx):
     folder = tmp_path / "digits"
     shutil.copytree(DIGITS, folder, ignore=shutil.ignore_patterns("runs", "__pycache__"))

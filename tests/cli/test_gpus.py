@@ -9,6 +9,7 @@ import pytest
 
 from lightex.core.root import Root
 from tests.helpers import LX, wait_for
+from tests.services.docker import skip_or_fail
 
 SOURCE = Path(__file__).parents[1] / "services" / "nvml.c"
 CONFIG = """from dataclasses import dataclass
@@ -27,7 +28,7 @@ grid = sweep(base, {"hp.n": [0, 1, 2, 3, 4]})
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     if not shutil.which("gcc"):
-        pytest.skip("gcc is missing: apt install gcc libc6-dev")
+        skip_or_fail("gcc", "not installed: apt install gcc libc6-dev")
     folder = tmp_path_factory.mktemp("nvml")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(folder / "libnvidia-ml.so.1"), str(SOURCE)], check=True)
     return folder

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,7 +14,7 @@ from lightex.dispatcher.engine import Usage
 from lightex.dispatcher.engines import sampling
 from lightex.dispatcher.engines.proc import members_of_sessions
 from lightex.dispatcher.engines.process import ProcessEngine
-from lightex.dispatcher.gpus import gpu_loads, probe_gpus
+from lightex.dispatcher.gpus import gpu_loads
 from lightex.dispatcher.meter import Meter
 from lightex.dispatcher.running import Running
 from tests.helpers import wait_for
@@ -167,12 +168,39 @@ def test_a_driver_that_hangs_holds_nobody_up_and_is_asked_again_when_it_has_answ
         answers.wait(20)
 
     monkeypatch.setattr("lightex.dispatcher.gpus._PATIENCE", 0.05)
+    monkeypatch.setattr("lightex.dispatcher.gpus._PATIENCE_FIRST", 0.05)
     monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=hangs))
-    assert gpu_loads() == {}
-    assert probe_gpus() == ()
+    assert [gpu_loads(), gpu_loads()] == [{}, {}]
     assert len(asked) == 1
     answers.set()
     wait_for(lambda: gpu_loads().keys() == {"0", "1", "GPU-0", "GPU-1"})
+
+
+def test_several_who_ask_at_once_get_the_same_answer(monkeypatch):
+    asked, here = [], threading.Barrier(3)
+
+    def slow():
+        asked.append(1)
+        time.sleep(0.2)
+
+    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=slow))
+
+    def ask(_):
+        here.wait(10)
+        return gpu_loads()
+
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(ask, range(3)))
+    assert [len(each) for each in found] == [4, 4, 4]
+    assert len(asked) == 1
+
+
+def test_a_sample_that_waited_is_of_when_it_was_taken(run_dir, running, clock):
+    meter = Meter(Telling(Usage(10.0, at=1000.0), Usage(15.0, at=1005.0)))
+    for moment in (1000.0, 1001.5, 1011.0):
+        clock[0] = moment
+        meter.look(running)
+    assert run_dir.usage()[1]["cpu"] == 1.0
 
 
 def test_a_run_is_told_the_gpus_that_it_was_given(run_dir, running, clock, monkeypatch):

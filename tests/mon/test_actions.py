@@ -111,10 +111,25 @@ def test_what_goes_on_though_its_dispatcher_was_killed_is_ended_too(project, roo
     os.kill(supervisor, signal.SIGKILL)
     run = wait_for(lambda: not root.sweep(seen(root)["000"].sweep).supervised and seen(root)["000"])
     assert run.status == "RUNNING"
-    if whole:
-        assert "3 runs ended" in actions.stop_sweep(root, run.sweep, "me")
-        assert {one.status for one in seen(root).values()} == {"CANCELLED"}
-    else:
-        assert "1 run ended" in actions.stop(root, [run], "me", kill=True)
-        assert [one.status for _, one in sorted(seen(root).items())] == ["CANCELLED", "QUEUED", "QUEUED"]
+    told = actions.stop_sweep(root, run.sweep, "me") if whole else actions.stop(root, [run], "me", kill=True)
+    assert "ended" in told or "asked to end" in told
+    ends = ["CANCELLED"] * 3 if whole else ["CANCELLED", "QUEUED", "QUEUED"]
+    wait_for(lambda: [one.status for _, one in sorted(seen(root).items())] == ends)
+    assert seen(root)["000"].reason == "stopped by me"
     assert not (project / "go").exists()  # it did not end by itself
+
+
+def test_a_long_grace_is_not_waited_for_and_kept_to(project, root, monkeypatch):
+    monkeypatch.setattr(actions, "_AT_ONCE", 0.5)
+    (project / "train.py").write_text("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITS)
+    keeper = subprocess.Popen([*LX, "run", "base", "grace=3"], stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_for(lambda: list(project.glob("runs/demo/*/began")))
+    (supervisor,) = wait_for(lambda: supervisors(keeper.pid))
+    keeper.kill()
+    keeper.wait()
+    os.kill(supervisor, signal.SIGKILL)
+    run = wait_for(lambda: not root.sweep(seen(root)["000"].sweep).supervised and seen(root)["000"])
+    assert actions.stop(root, [run], "me") == "what no dispatcher watched is asked to end, each within its grace"
+    assert seen(root)["000"].status == "RUNNING"
+    end = wait_for(lambda: seen(root)["000"].status != "RUNNING" and seen(root)["000"])
+    assert (end.status, end.reason) == ("CANCELLED", "stopped by me")

@@ -76,7 +76,8 @@ class Cluster:
     def kill(self, name: str) -> None:
         """SIGKILL to all processes of a node, as if its machine had gone."""
         leader = self._nodes.pop(name)
-        for pid in processes_of_session(leader.pid):
+        # The raylet first: a worker that dies while it lives is one that was killed, not one whose node is lost.
+        for pid in sorted(processes_of_session(leader.pid), key=_is_no_raylet):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         leader.wait()
@@ -86,6 +87,13 @@ class Cluster:
         for name in list(self._nodes):
             self.kill(name)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _is_no_raylet(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() != "raylet"
+    except OSError:
+        return True
 
 
 def processes_of_session(session: int) -> list[int]:

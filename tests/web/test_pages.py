@@ -538,6 +538,8 @@ def test_csv_of_chosen_runs_and_all_points_of_some(plain):
     only = list(csv.DictReader(io.StringIO(plain.get(f"/history.csv?run={first}&metric={metric}").text)))
     assert only == found
     assert plain.get("/history.csv?run=nobody").text == "run,metric,step,time,value\r\n"
+    assert len(plain.get("/export.csv?run=nobody").text.splitlines()) == 1  # not all
+    assert first not in plain.get("/export.html?run=nobody").text
 
 
 def test_an_exported_page_asks_for_nothing_and_holds_no_markup_of_others(hostile):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -56,6 +57,7 @@ class Alerting:
         self.address = ""  # of `lx ui`, for links, where the rules name none
         self._root, self._path, self._say = root, path, say
         self._watcher: Watcher | None = None
+        self._closing: threading.Thread | None = None
         self._stamp: tuple[int, int] | None = None
 
     def start(self) -> bool:
@@ -66,7 +68,9 @@ class Alerting:
         """
         self._stamp = self._stamped()
         made, alerts = watcher(self._root, self._path, self._say)
-        self.close()
+        if self._watcher:  # in a thread: it waits for whom it is telling; the new one watches when that has ended
+            self._closing = threading.Thread(target=self._watcher.close)
+            self._closing.start()
         self._watcher = made
         count = len(alerts.rules)
         self._say(f"{count} rule{'s' * (count != 1)} of {alerts.path}")
@@ -101,6 +105,8 @@ class Alerting:
 
     def close(self) -> None:
         """Send what waits, and let another one watch."""
+        if self._closing:
+            self._closing.join()
         if self._watcher:
             self._watcher.close()
             self._watcher = None

@@ -17,8 +17,9 @@ _LOOK = 0.1  # seconds between two looks
 @click.command()
 @click.argument("which", nargs=-1, required=True, metavar="RUN|SWEEP...")
 @click.option("--kill", is_flag=True, help="Do not wait for their grace.")
+@click.option("--reason", help="Recorded with each; default: who has asked.")
 @click.pass_obj
-def command(root: str | None, which: tuple[str, ...], kill: bool) -> None:
+def command(root: str | None, which: tuple[str, ...], kill: bool, reason: str | None) -> None:
     """End runs, or whole sweeps: each gets SIGTERM and its grace; what has not started is cancelled.
 
     What goes on though its lx was killed is ended too.
@@ -39,7 +40,7 @@ def command(root: str | None, which: tuple[str, ...], kill: bool) -> None:
         return
     waiting = [run for some in singles.values() for run in some]
     waiting += [run for sweep in at_work for run in sweep.runs() if _open(run)]
-    reason = f"lx stop by {user()}"
+    reason = reason or f"lx stop by {user()}"
     wanted: list[tuple[SweepDir, list[str] | None]] = [(sweep, None) for sweep in at_work]
     wanted += [(folder.sweep(sweep_id), [run.id for run in some]) for sweep_id, some in singles.items()]
     for sweep, ids in wanted:

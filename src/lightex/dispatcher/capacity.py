@@ -39,7 +39,8 @@ class Capacity:
         if memory > self.memory:
             return f"needs {format_size(memory)} of memory, there are {format_size(self.memory)}"
         if needs.gpu_count and needs.gpu_count > len(self.gpus):
-            return f"needs {needs.gpu_count} GPUs, there are {len(self.gpus)}"
+            none = "" if self.gpus else " (the driver does not answer, or tells of none: nvidia-smi)"
+            return f"needs {needs.gpu_count} GPUs, there are {len(self.gpus)}{none}"
         if needs.gpu_memory:
             wanted = parse_size(needs.gpu_memory)
             if sum(gpu.memory >= wanted for gpu in self.gpus) < needs.gpu_count:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -64,6 +64,7 @@ class Usage:
         received: bytes from the network.
         sent: bytes to the network.
         cores: that they use now, from an engine that tells these instead of CPU seconds.
+        at: when that was, by the monotonic clock, where it is not of now.
     """
 
     cpu_seconds: float | None = None
@@ -73,6 +74,7 @@ class Usage:
     received: int | None = None
     sent: int | None = None
     cores: float | None = None
+    at: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,7 +13,29 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _PATIENCE = 5.0  # seconds: the driver of a GPU that has fallen off its bus may never answer
-_asking: list[threading.Thread] = []  # the question that has no answer yet: one at the most
+_PATIENCE_FIRST = 30.0  # the same until it has answered once: with many GPUs, and no nvidia-persistenced, it takes long
+
+
+class _Asking:
+    """A question to NVML, in a thread that ends with the process."""
+
+    def __init__(self, question: Callable[[], Any]) -> None:
+        self.found: list[Any] = []
+        self.error: Exception | None = None
+        self.until = time.monotonic() + (_PATIENCE if _answered else _PATIENCE_FIRST)
+        self.thread = threading.Thread(target=self._ask, args=(question,), name="lx-nvml", daemon=True)
+        self.thread.start()
+
+    def _ask(self, question: Callable[[], Any]) -> None:
+        try:
+            self.found.append(question())
+        except Exception as error:  # noqa: BLE001  it is raised to who has asked
+            self.error = error
+
+
+_asking: dict[Callable[[], Any], _Asking] = {}  # the last of each question
+_answered: list[bool] = []  # whether there was an answer to any, here or in the process that this one was forked from
+_turn = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -48,15 +71,22 @@ def gpu_loads() -> dict[str, dict[str, float]]:
 
 
 def _asked(question: Callable[[], T], otherwise: T) -> T:
-    """An answer of NVML; without one in time, another: who asks must go on. Until it comes nothing more is asked."""
-    if any(thread.is_alive() for thread in _asking):
+    """An answer of NVML; without one in time, another: who asks must go on.
+
+    Who asks while the same is being asked gets that answer; until it comes nothing is asked anew.
+    """
+    with _turn:
+        asking = _asking.get(question)
+        if asking is None or not asking.thread.is_alive():
+            asking = _asking[question] = _Asking(question)
+    asking.thread.join(max(0.0, asking.until - time.monotonic()))
+    if asking.error:
+        raise asking.error
+    if not asking.found:
         return otherwise
-    found: list[T] = []
-    thread = threading.Thread(target=lambda: found.append(question()), name="lx-nvml", daemon=True)
-    _asking[:] = [thread]
-    thread.start()
-    thread.join(_PATIENCE)
-    return found[0] if found else otherwise
+    _answered[:] = [True]
+    found: T = asking.found[0]
+    return found
 
 
 def _probe() -> tuple[Gpu, ...]:

@@ -53,9 +53,10 @@ class Meter:
         loads = gpu_loads() if any(running[handle].gpus for handle in used) else {}
         for handle, usage in used.items():
             entry, seen = running[handle], self._seen[handle]
-            record = _record(usage, seen, now)
+            at = now if usage.at is None else usage.at
+            record = _record(usage, seen, at)
             gpus = {name: loads[name] for name in entry.gpus if name in loads}
-            seen.usage, seen.at = usage, now
+            seen.usage, seen.at = usage, at
             with suppress(StorageError):
                 entry.job.run.append_usage(record | ({"gpus": gpus} if gpus else {}))
 

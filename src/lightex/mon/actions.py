@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from lightex.core.rundir import ENDED, QUEUED, SUCCEEDED, RunDir
 from lightex.core.summary import Summary
 
 _LX = (sys.executable, "-c", "from lightex.cli import main; main()")
+_AT_ONCE = 3.0  # seconds for which an end is waited for, and that it was refused
 _PATIENCE = 120.0  # seconds that a detached start may take: it stages code and builds images first
 
 
@@ -46,7 +49,7 @@ def stop(root: Root, runs: Sequence[Summary], who: str, kill: bool = False) -> s
         root.sweep(sweep).stop(ids, f"stopped by {who}", kill)
     count = sum(len(ids) for _, ids in asked)
     told = [_asked(f"{count} run{'s' * (count != 1)}", kill, "each")] if count else []
-    return "; ".join([*told, *([_end_unwatched(root, left, kill)] if left else [])])
+    return "; ".join([*told, *([_end_unwatched(root, left, who, kill)] if left else [])])
 
 
 def stop_sweep(root: Root, sweep: str, who: str, kill: bool = False) -> str:
@@ -57,7 +60,7 @@ def stop_sweep(root: Root, sweep: str, who: str, kill: bool = False) -> str:
     """
     found = root.sweep(sweep)
     if not found.supervised:
-        return _end_unwatched(root, [sweep], kill)
+        return _end_unwatched(root, [sweep], who, kill)
     found.stop(None, f"stopped by {who}", kill)
     return _asked(f"sweep {sweep}", kill, "each run")
 
@@ -138,9 +141,33 @@ def _asked(what: str, kill: bool, each: str) -> str:
     return f"{what} asked to end" + ("" if kill else f", {each} within its grace")
 
 
-def _end_unwatched(root: Root, names: Sequence[str], kill: bool) -> str:
-    """End what goes on though its dispatcher is gone, and wait for that; returns what came of it."""
-    return _lx(root, root.path, "stop", *names, *(["--kill"] if kill else []))
+def _end_unwatched(root: Root, names: Sequence[str], who: str, kill: bool) -> str:
+    """Have what goes on though its dispatcher is gone ended by an `lx stop` of its own, which waits for their grace.
+
+    Raises:
+        LightexError: it refuses.
+    """
+    words = ["stop", *names, "--reason", f"stopped by {who}", *(["--kill"] if kill else [])]
+    with tempfile.TemporaryFile("w+") as said:
+        stopping = subprocess.Popen(
+            [*_LX, "--root", str(root.path), *words],
+            cwd=root.path,
+            env=os.environ | {"NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = stopping.wait(_AT_ONCE)
+        except subprocess.TimeoutExpired:
+            threading.Thread(target=stopping.wait, daemon=True).start()  # so that it is not left a zombie
+            return "what no dispatcher watched is asked to end" + ("" if kill else ", each within its grace")
+        said.seek(0)
+        lines = [line.strip() for line in said if line.strip()]
+    if code:
+        raise LightexError(lines[0].removeprefix("error: "), *lines[1:])
+    return lines[-1]
 
 
 def _by_sweep(runs: Sequence[Summary]) -> dict[str, list[Summary]]:

@@ -88,8 +88,8 @@ async def explain(request: Request) -> Response:
 async def act(request: Request) -> Response:
     """Do something: `{"do": "stop", "runs": [ID...]}`; `told` is what came of it.
 
-    `do` is stop, kill, retry (of `runs`), priority (of `runs`, with `priority`), clone (of the one in `runs`, with
-    `overrides`), pause or resume (of `sweep`).
+    `do` is stop, kill (of `runs`, or of `sweep`), retry (of `runs`), priority (of `runs`, with `priority`), clone (of
+    the one in `runs`, with `overrides`), pause or resume (of `sweep`).
     """
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > _BODY:
@@ -99,12 +99,12 @@ async def act(request: Request) -> Response:
     except jsonlib.JSONDecodeError as error:
         raise ConfigError(f"not JSON: {error}") from None
     do = asked.get("do") if isinstance(asked, dict) else None
-    if isinstance(do, str) and do in _ON_SWEEPS:
+    if isinstance(do, str) and do in _ON_SWEEPS and ("sweep" in asked or do not in _ON_RUNS):
         told = await _on_sweep(request, do, asked.get("sweep"))
     elif isinstance(do, str) and do in _ON_RUNS:
         told = await _on_runs(request, do, asked)
     else:
-        valid = ", ".join((*_ON_RUNS, *_ON_SWEEPS))
+        valid = ", ".join(dict.fromkeys((*_ON_RUNS, *_ON_SWEEPS)))
         raise ConfigError(f"there is nothing to do that is called {do!r}", f"valid: {valid}")
     request.app.state.live.look()
     return Json({"told": told})
@@ -144,14 +144,23 @@ def _priority(root: Any, runs: Sequence[Summary], asked: dict[str, Any]) -> str:
     return actions.prioritize(root, runs, wanted)
 
 
+def _who() -> str:
+    return f"{user()} in the browser"
+
+
 _ON_RUNS: dict[str, Callable[[Any, Sequence[Summary], dict[str, Any]], str]] = {
-    "stop": lambda root, runs, _: actions.stop(root, runs, f"{user()} in the browser"),
-    "kill": lambda root, runs, _: actions.stop(root, runs, f"{user()} in the browser", kill=True),
+    "stop": lambda root, runs, _: actions.stop(root, runs, _who()),
+    "kill": lambda root, runs, _: actions.stop(root, runs, _who(), kill=True),
     "retry": lambda root, runs, _: actions.retry(root, runs),
     "clone": _clone,
     "priority": _priority,
 }
-_ON_SWEEPS: dict[str, Callable[[Any, str], str]] = {"pause": actions.pause, "resume": actions.resume}
+_ON_SWEEPS: dict[str, Callable[[Any, str], str]] = {
+    "stop": lambda root, sweep: actions.stop_sweep(root, sweep, _who()),
+    "kill": lambda root, sweep: actions.stop_sweep(root, sweep, _who(), kill=True),
+    "pause": actions.pause,
+    "resume": actions.resume,
+}
 
 
 async def metrics(request: Request) -> Response:

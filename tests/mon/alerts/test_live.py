@@ -45,7 +45,8 @@ def here(tmp_path, monkeypatch):
 
 
 def rules(here, to, text):
-    (here / "alerts.toml").write_text(f'to = ["{to}"]\n{text}')
+    (here / "new").write_text(f'to = ["{to}"]\n{text}')
+    (here / "new").replace(here / "alerts.toml")  # half a file would be valid, too
 
 
 @contextmanager

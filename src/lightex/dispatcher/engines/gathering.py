@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 from lightex.dispatcher.engine import Usage
 
@@ -40,7 +41,7 @@ class Gathering:
             answer = done.result()
             if answer is None:
                 self._due = now + _AGAIN
-            self._untold = dict(answer or {})
+            self._untold = {job: replace(usage, at=now) for job, usage in (answer or {}).items()}
         return {job: self._untold.pop(job) for job in wanted if job in self._untold}
 
     def close(self) -> None:

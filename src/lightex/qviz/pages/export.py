@@ -19,6 +19,7 @@ from lightex.qviz.series import Histories
 from lightex.qviz.table import Table
 
 _MOST = 100_000
+_AT_ONCE = 10_000  # points that are text at a time
 _FIRST = ("id", "experiment", "status")
 
 
@@ -29,7 +30,7 @@ async def csv(request: Request) -> Response:
 
     def table(index: Index) -> Table:
         view = make_view(index, asked)
-        if given:
+        if "run" in asked:
             kept = Runs(given)
         else:
             runs = select(index, view.q, "id DESC", _MOST)
@@ -62,15 +63,17 @@ def _points(runs: Sequence[Summary], metrics: Sequence[str]) -> Iterator[str]:
             continue
         for name in found.names:
             of = found.get(name)
-            rows = [[run.id, name, *point] for point in zip(of.step, of.time, of.value, strict=True)]
-            yield Table(head, rows).to_csv().partition("\n")[2]
+            for at in range(0, len(of), _AT_ONCE):
+                some = slice(at, at + _AT_ONCE)
+                points = zip(of.step[some], of.time[some], of.value[some], strict=True)
+                yield Table(head, [[run.id, name, *point] for point in points]).to_csv().partition("\n")[2]
 
 
 async def html(request: Request) -> Response:
     """The chosen runs (`run=`), or those of the view, with the curves of the chosen metrics (`metric=`)."""
     asked = request.query_params
     runs: list[Summary] = await some_runs(request, asked.getlist("run"))
-    if not runs:
+    if "run" not in asked:
         runs = (await ask(request, lambda index: make_view(index, asked))).runs
     metrics = asked.getlist("metric") or list(dict.fromkeys(name for run in runs for name in run.metrics))
     page = await asyncio.to_thread(request.app.state.chart_page, runs, metrics)

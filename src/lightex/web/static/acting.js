@@ -7,10 +7,6 @@ const $ = (id) => document.getElementById(id);
 /** Asks, if there is something to ask, then does it. @param {object} what of api/act, besides `do` */
 export const act = told(async (word, what, question = "") => {
   if (question && !(await sure(question))) return;
-  if (what.runs?.sweep) { // all open runs of a sweep
-    const { runs } = await ask("api/runs", { q: `sweep = "${what.runs.sweep}" and status in (queued, submitted, running)`, size: 250 });
-    what = { runs: runs.map((run) => run.id) };
-  }
   const { told: words } = await send("api/act", { do: word, ...what });
   toast(words, "good");
 });

@@ -67,9 +67,9 @@ document.getElementById("main").addEventListener("click", told(async ({ target }
 /** What there is to do about a run or a sweep in its state. */
 function items({ runs, sweep, state }, name) {
   if (sweep) {
-    return [["Stop all of it", () => act("stop", { runs: idsOf(sweep) }, `End all runs of sweep ${sweep}?`, sweep)],
+    return [["Stop all of it", () => act("stop", { sweep }, `End all runs of sweep ${sweep}?`)],
       state === "paused" ? ["Go on", () => act("resume", { sweep })] : state === "work" ? ["Pause", () => act("pause", { sweep })] : ["Resume", () => act("resume", { sweep })]]
-      .filter(([word]) => word !== "Stop all of it" || state === "work" || state === "paused").filter(([word]) => word !== "Resume" || state === "left");
+      .filter(([word]) => word !== "Stop all of it" || state !== "done").filter(([word]) => word !== "Resume" || state === "left");
   }
   const ids = [runs], ended = !["QUEUED", "SUBMITTED", "RUNNING"].includes(state);
   return [
@@ -82,5 +82,4 @@ function items({ runs, sweep, state }, name) {
   ];
 }
 
-const idsOf = (sweep) => ({ sweep });
 paint(part());

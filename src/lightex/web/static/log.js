@@ -186,7 +186,7 @@ export class LogView {
     });
   }
 
-  /** Reads what was written since; called by itself while following. */
+  /** Reads what was written since. */
   grow() {
     return this.#then(async () => {
       const before = this.size, last = this.pages.at(-1), atEnd = this.end >= before;

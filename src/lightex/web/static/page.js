@@ -59,17 +59,17 @@ export function paint(within = document) {
 }
 
 const watchers = [];
-let stream = null, last = null;
+let stream = null, last = null, missed = false; // what happened while there was no stream
 
 /** One stream for the page; none while nobody sees it: browsers open six to one server, over all their tabs. */
 function listen() {
   stream?.close();
-  if (document.hidden) return;
+  if (document.hidden) return void (missed = true);
   const note = $("live"), opened = stream = new EventSource(at("api/live"));
   stream.onmessage = ({ data }) => {
     note.textContent = "";
-    if (last !== null && data !== last) watchers.forEach((acts) => new Set(acts).forEach((act) => act?.()));
-    last = data;
+    if (missed || (last !== null && data !== last)) watchers.forEach((acts) => new Set(acts).forEach((act) => act?.()));
+    [last, missed] = [data, false];
   };
   stream.addEventListener("beat", () => watchers.forEach(([, beat]) => beat?.()));
   stream.onerror = () => (note.textContent = opened === stream ? "not connected: shown as it was" : "");

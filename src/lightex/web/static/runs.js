@@ -160,11 +160,14 @@ $("unpick").onclick = () => {
   ready();
 };
 // What is seldom wanted is fetched when it is.
-$("q").addEventListener("focus", told(async () => {
-  const before = $("q").value;
-  (await import("./complete.js")).complete($("q"), $("names"));
+const offer = told(async () => {
+  const before = $("q").value, { complete } = await import("./complete.js");
+  $("q").removeEventListener("focus", offer);
+  complete($("q"), $("names"));
   if ($("q").value !== before) $("q").dispatchEvent(new Event("input"));
-}), { once: true });
+});
+$("q").addEventListener("focus", offer);
+if (document.activeElement === $("q")) offer();
 $("export").onclick = told(async () => {
   const { menu } = await import("./menu.js"), ids = [...picked.keys()].map((id) => ["run", id]);
   menu($("export"), [

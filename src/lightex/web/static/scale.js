@@ -10,10 +10,10 @@ export function makeScale([lo, hi], from, to, log = false) {
   return { lo, hi, log, px: (v) => from + (f(v) - a) * k, inv: (p) => back(a + (p - from) / k) };
 }
 
-/** A range widened by the share `pad`; that of one value, or of none, becomes one that can be drawn. */
+/** A range widened by the share `pad`; that of one value (a time: half a minute around it), or of none, becomes one that can be drawn. */
 export function padded([lo, hi], log = false, pad = 0.04) {
   if (!(lo <= hi)) return log ? [0.1, 1] : [0, 1];
-  const by = log ? (lo === hi ? 2 : (hi / lo) ** pad) : lo === hi ? Math.abs(lo) * 0.1 || 1 : (hi - lo) * pad;
+  const by = log ? (lo === hi ? 2 : (hi / lo) ** pad) : lo === hi ? (lo > 1e9 ? 30 : Math.abs(lo) * 0.1) || 1 : (hi - lo) * pad;
   return log ? [lo / by, hi * by] : [lo - by, hi + by];
 }
 

@@ -45,7 +45,8 @@ class Job:
         self.since = time.monotonic()
         self.refs: list[Any] = []
         self.marks: dict[int, Mapping[str, Any]] = {}  # of the commands that have begun, by rank
-        self.used: dict[int, Mapping[str, Any]] = {}  # what they use, by rank
+        self.used: dict[int, Mapping[str, Any]] = {}  # what those use that have not ended, by rank
+        self.over: set[int] = set()  # the ranks of those that have
         self.sampled = 0  # the number of the last sample
         self.met: dict[int, tuple[str, int]] = {}
         self.wish: str | None = None  # "end" or "kill"
@@ -57,6 +58,11 @@ class Job:
     def ended(self) -> bool:
         """Whether it has."""
         return self.state["state"] not in ("SUBMITTED", "RUNNING")
+
+    @property
+    def has_told(self) -> bool:
+        """Whether all of its commands that run have told what they use."""
+        return not self.ended and 0 < len(self.used) == len(self.marks.keys() - self.over)
 
     def wake(self) -> None:
         """Let those look who wait for a change."""
@@ -108,12 +114,13 @@ class Owner:
                 await asyncio.wait_for(self._changed.wait(), wait)
         jobs = self._jobs.items()
         states = {name: job.state for name, job in jobs if job.version > version}
-        used = {name: _sum(job.used.values()) for name, job in jobs if job.sampled > sample and not job.ended}
+        used = {name: _sum(job.used.values()) for name, job in jobs if job.sampled > sample and job.has_told}
         return (max(version, self._version), self._samples), states, used
 
     async def used(self, name: str, rank: int, used: Mapping[str, Any]) -> None:
         """A command tells what it uses: `cores`, and `memory`, `read` and `written` in bytes."""
-        if job := self._jobs.get(name):
+        job = self._jobs.get(name)
+        if job and rank not in job.over:  # what is under way may come after the end
             self._samples += 1
             job.used[rank], job.sampled = used, self._samples
 
@@ -215,6 +222,13 @@ class Owner:
 
     async def _end_of(self, job: Job, rank: int) -> State:
         """How the command of one node ended."""
+        try:
+            return await self._how(job, rank)
+        finally:
+            job.over.add(rank)
+            job.used.pop(rank, None)
+
+    async def _how(self, job: Job, rank: int) -> State:
         try:
             state: State = await job.refs[rank]
         except TaskCancelledError:
