@@ -129,6 +129,14 @@ def test_a_failed_one_is_retried_and_a_clone_with_a_wrong_parameter_is_refused_i
     wait_for(lambda: {run.status for run in read_all(root, root.runs())} == {"SUCCEEDED"}, seconds=60)
 
 
+def test_a_whole_sweep_is_stopped(live):
+    root, page = live("grid", "-j", "1")
+    choose(page, f"Actions on sweep {seen(root)['000'].sweep}", "Stop all of it")
+    page.click("#sure-ok")
+    assert "asked to end" in told(page)
+    wait_for(lambda: {run.status for run in seen(root).values()} == {"CANCELLED"})
+
+
 def test_the_output_of_several_grows_side_by_side(live):
     _, page = live("grid", "-j", "2")
     until(page, "document.querySelectorAll('[aria-label=Running] tbody tr').length === 2", 40)
