@@ -76,6 +76,7 @@ class Live:
             await asyncio.sleep(_LOOK)
             if not self._watchers:
                 continue
+            self._looked = 0.0  # timers are some milliseconds early now and then
             version, running = await self.ask(lambda index: (index.version, index.count("status = 'RUNNING'")))
             self._beats += bool(running)
             if version != told or running:
