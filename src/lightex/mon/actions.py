@@ -164,7 +164,7 @@ def _end_unwatched(root: Root, names: Sequence[str], who: str, kill: bool) -> st
             threading.Thread(target=stopping.wait, daemon=True).start()  # so that it is not left a zombie
             return "what no dispatcher watched is asked to end" + ("" if kill else ", each within its grace")
         said.seek(0)
-        lines = [line.strip() for line in said if line.strip()]
+        lines = [line.strip() for line in said if line.strip()] or [f"lx stop ended with code {code}"]
     if code:
         raise LightexError(lines[0].removeprefix("error: "), *lines[1:])
     return lines[-1]
