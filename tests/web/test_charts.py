@@ -173,6 +173,15 @@ def test_a_log_axis_has_decades_and_tells_what_it_leaves_out(chart):
     assert middle[0] - middle[1] == pytest.approx(middle[1] - middle[2])
 
 
+def test_a_line_ends_at_a_gap_and_goes_on_after_it(chart):
+    page = chart("""window.chart = draw($("a"), {}, [line("r", [1, 1, 1, 1], { x: [0, 1, 9, 10], gap: 2 })]);
+    window.red = (x) => {
+      const { data, width } = pixels($("a")), at = (Math.round(chart.Y.px(1)) * width + Math.round(chart.X.px(x))) * 4;
+      return data[at] > 150 && data[at + 1] < 100;
+    };""")
+    assert page.evaluate("[0.5, 5, 9.5].map(red)") == [True, False, True]
+
+
 def test_what_is_not_finite_is_marked_and_counted(chart):
     page = chart("""
     window.chart = draw($("a"), {}, [line("r", [1, null, 2, "Infinity", 3, "-Infinity", NaN], { odd: [{ x: 9, kind: "nan" }] })]);

@@ -11,7 +11,7 @@ export { groupMean, smooth } from "./series.js";
 /**
  * @typedef {{id: string, label: string, color: string, dash?: number[], x: ArrayLike<number>, y: ArrayLike<number|string|null>,
  *   band?: {low: ArrayLike<number>, high: ArrayLike<number>}, raw?: {x: ArrayLike<number>, y: ArrayLike<number>},
- *   odd?: {x: number, kind: "nan"|"+inf"|"-inf"}[]}} Series what is not finite in y is marked, as `odd` is; `raw` is faint
+ *   gap?: number, odd?: {x: number, kind: "nan"|"+inf"|"-inf"}[]}} Series what is not finite in y is marked, as `odd` is; `raw` is faint
  */
 const DEFAULTS = { xKind: "number", xLog: false, yLog: false, smoothing: 0, clip: false, near: 8, shareZoom: false, onZoom() {}, series: [] };
 const ODD = { nan: ["×", "NaN"], "+inf": ["▲", "+∞"], "-inf": ["▼", "-∞"] };
@@ -134,7 +134,7 @@ export class LineChart extends Plot {
       ctx.lineWidth = line.x.length === 1 ? 6 : wide; // a point alone is a dot
       if (line === s) ctx.setLineDash(s.dash ?? []);
       ctx.beginPath();
-      this.#trace(ctx, line.x, line.y);
+      this.#trace(ctx, line.x, line.y, false, s.gap);
       ctx.stroke();
     }
     ctx.textAlign = "center";
@@ -143,14 +143,14 @@ export class LineChart extends Plot {
   }
 
   /** The path of a curve, which breaks where there is no number. */
-  #trace(ctx, x, y, back = false) {
+  #trace(ctx, x, y, back = false, gap = Infinity) {
     const { X, Y } = this, places = thinned(x, y, Math.max(0, firstFrom(x, X.lo) - 1), Math.min(x.length, firstFrom(x, X.hi) + 2), this.box[2]);
-    let pen = back;
+    let pen = back, last = 0;
     for (const i of back ? places.reverse() : places) {
       const px = X.px(x[i]), py = Y.px(y[i]), known = Number.isFinite(px + py);
-      if (known && !pen) ctx.moveTo(px - 0.01, py);
+      if (known && (!pen || x[i] - last > gap)) ctx.moveTo(px - 0.01, py);
       if (known) ctx.lineTo(px, py);
-      pen = known;
+      [pen, last] = [known, x[i]];
     }
   }
 

@@ -1,4 +1,4 @@
-/** Charts of many metrics, in sections by prefix; each is fetched and drawn when it comes into view. */
+/** Charts of many metrics, in sections by prefix; each is fetched when it comes into view. */
 import { Group, LineChart, groupMean, stylesOf } from "./chart.js";
 import { element, middle } from "./format.js";
 import { ask, told } from "./page.js";
@@ -202,7 +202,7 @@ export class Panel {
   }
 }
 
-/** The part of the address that a panel reads and writes; without `changed` nothing else happens. */
+/** The part of the address that a panel reads and writes. */
 export const address = {
   get: (name) => new URLSearchParams(location.search).get(name) ?? "",
   set(values) {

@@ -8,6 +8,7 @@ const CARDS = [
   ["cores", [["cpu", "cpu"]], 1], ["memory, MiB", [["memory", "memory"]], 1 / 2 ** 20],
   ["disk, MiB/s", [["read", "read"], ["written", "written"]], 1 / 2 ** 20], ["network, MiB/s", [["received", "received"], ["sent", "sent"]], 1 / 2 ** 20],
 ];
+const GAP = 90; // seconds without a sample in which it did not run: between two attempts
 const COLORS = ["#1f77b4", "#d55e00", "#009e73", "#cc79a7"];
 
 const show = told(async () => {
@@ -19,7 +20,7 @@ const show = told(async () => {
   for (const [title, parts] of cards) {
     const series = parts.map(([label, read], i) => {
       const points = samples.map((one) => [one.time - start, read(one)]).filter(([, value]) => Number.isFinite(value));
-      return { id: label, label, color: COLORS[i % COLORS.length], x: points.map(([x]) => x), y: points.map(([, y]) => y) };
+      return { id: label, label, color: COLORS[i % COLORS.length], x: points.map(([x]) => x), y: points.map(([, y]) => y), gap: GAP };
     }).filter((one) => one.x.length);
     if (!series.length) continue;
     if (!charts.has(title)) {

@@ -106,8 +106,6 @@ function compare() {
   else location.href = at("compare", [...picked.keys()].map((id) => ["run", id]));
 }
 
-// ---- the table
-
 const section = $("split").firstElementChild;
 section.addEventListener("click", (event) => {
   const { target } = event, button = target.closest("button"), row = target.closest("tr[data-id]");
@@ -146,8 +144,6 @@ async function expand(button) {
   }
   ready();
 }
-
-// ---- above the table
 
 $("bar").onsubmit = (event) => {
   event.preventDefault();
