@@ -100,16 +100,21 @@ def test_what_nothing_is_at_work_on_is_not_stopped_but_said(root, run_dir):
         actions.stop(root, [run], "me")
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_what_goes_on_though_its_dispatcher_was_killed_is_ended_too(project, root, whole):
-    (project / "train.py").write_text(WAITS)
-    keeper = subprocess.Popen([*LX, "run", "grid", "-j", "1"], stdout=subprocess.DEVNULL, start_new_session=True)
+def left_alone(project, root, *words):
+    """The first run of an `lx run` of which all is killed but what it started."""
+    keeper = subprocess.Popen([*LX, "run", *words], stdout=subprocess.DEVNULL, start_new_session=True)
     wait_for(lambda: list(project.glob("runs/demo/*/began")))
     (supervisor,) = wait_for(lambda: supervisors(keeper.pid))
     keeper.kill()
     keeper.wait()
     os.kill(supervisor, signal.SIGKILL)
-    run = wait_for(lambda: not root.sweep(seen(root)["000"].sweep).supervised and seen(root)["000"])
+    return wait_for(lambda: not root.sweep(seen(root)["000"].sweep).supervised and seen(root)["000"])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_goes_on_though_its_dispatcher_was_killed_is_ended_too(project, root, whole):
+    (project / "train.py").write_text(WAITS)
+    run = left_alone(project, root, "grid", "-j", "1")
     assert run.status == "RUNNING"
     told = actions.stop_sweep(root, run.sweep, "me") if whole else actions.stop(root, [run], "me", kill=True)
     assert "ended" in told or "asked to end" in told
@@ -122,13 +127,7 @@ def test_what_goes_on_though_its_dispatcher_was_killed_is_ended_too(project, roo
 def test_a_long_grace_is_not_waited_for_and_kept_to(project, root, monkeypatch):
     monkeypatch.setattr(actions, "_AT_ONCE", 0.5)
     (project / "train.py").write_text("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITS)
-    keeper = subprocess.Popen([*LX, "run", "base", "grace=3"], stdout=subprocess.DEVNULL, start_new_session=True)
-    wait_for(lambda: list(project.glob("runs/demo/*/began")))
-    (supervisor,) = wait_for(lambda: supervisors(keeper.pid))
-    keeper.kill()
-    keeper.wait()
-    os.kill(supervisor, signal.SIGKILL)
-    run = wait_for(lambda: not root.sweep(seen(root)["000"].sweep).supervised and seen(root)["000"])
+    run = left_alone(project, root, "base", "grace=3")
     assert actions.stop(root, [run], "me") == "what no dispatcher watched is asked to end, each within its grace"
     assert seen(root)["000"].status == "RUNNING"
     end = wait_for(lambda: seen(root)["000"].status != "RUNNING" and seen(root)["000"])

@@ -148,26 +148,8 @@ def _end_unwatched(root: Root, names: Sequence[str], who: str, kill: bool) -> st
         LightexError: it refuses.
     """
     words = ["stop", *names, "--reason", f"stopped by {who}", *(["--kill"] if kill else [])]
-    with tempfile.TemporaryFile("w+") as said:
-        stopping = subprocess.Popen(
-            [*_LX, "--root", str(root.path), *words],
-            cwd=root.path,
-            env=os.environ | {"NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code = stopping.wait(_AT_ONCE)
-        except subprocess.TimeoutExpired:
-            threading.Thread(target=stopping.wait, daemon=True).start()  # so that it is not left a zombie
-            return "what no dispatcher watched is asked to end" + ("" if kill else ", each within its grace")
-        said.seek(0)
-        lines = [line.strip() for line in said if line.strip()] or [f"lx stop ended with code {code}"]
-    if code:
-        raise LightexError(lines[0].removeprefix("error: "), *lines[1:])
-    return lines[-1]
+    said = _begin(root, root.path, words, _AT_ONCE)
+    return said or "what no dispatcher watched is asked to end" + ("" if kill else ", each within its grace")
 
 
 def _by_sweep(runs: Sequence[Summary]) -> dict[str, list[Summary]]:
@@ -197,21 +179,36 @@ def _lx(root: Root, project: Path, *arguments: str) -> str:
     """
     if not project.is_dir():
         raise LightexError(f"the project's folder {project} is gone", "do it where the config is, in a terminal")
-    try:
-        done = subprocess.run(
-            [*_LX, "--root", str(root.path), *arguments],
-            cwd=project,
+    said = _begin(root, project, arguments, _PATIENCE)
+    if said is None:
+        raise LightexError(f"lx {arguments[0]} has not come back within {_PATIENCE:.0f} s", "see lx ls")
+    return said
+
+
+def _begin(root: Root, folder: Path, words: Sequence[str], patience: float) -> str | None:
+    """What an `lx` says last; None: it goes on after so many seconds, and is left to.
+
+    Raises:
+        LightexError: it fails, in its own words.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        begun = subprocess.Popen(
+            [*_LX, "--root", str(root.path), *words],
+            cwd=folder,
             env=os.environ | {"NO_COLOR": "1"},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE,
-            check=False,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        raise LightexError(f"lx {arguments[0]} has not come back within {_PATIENCE:.0f} s", "see lx ls") from None
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise LightexError(lines[0].removeprefix("error: "), *lines[1:])
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        try:
+            code = begun.wait(patience)
+        except subprocess.TimeoutExpired:
+            threading.Thread(target=begun.wait, daemon=True).start()  # so that it is not left a zombie
+            return None
+        (err if code else out).seek(0)
+        lines = [line.strip() for line in (err if code else out) if line.strip()]
+    if code:
+        first, *more = lines or [f"exit code {code}"]
+        raise LightexError(first.removeprefix("error: "), *more)
     return lines[-1] if lines else "done"
