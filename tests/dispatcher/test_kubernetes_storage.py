@@ -113,7 +113,8 @@ def test_a_run_is_seen_while_it_runs(job):
     engine = KubernetesEngine()
     handle, _ = engine.submit(one, [])
     deadline = time.monotonic() + 40
-    while not (one.run.output_file.exists() and one.run.records_file().exists()):
+    # A file may be there, empty, before what was written first has come back.
+    while not all(file.exists() and file.stat().st_size for file in (one.run.output_file, one.run.records_file())):
         assert time.monotonic() < deadline, one.run.events()
         assert all(state.state not in ENDED for state in engine.poll([handle], 0.1).values())
     assert one.run.output_file.read_text().startswith("read the data\n")
