@@ -20,7 +20,7 @@ from lightex.core.naming import show
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
 from lightex.dispatcher.engines import sampling
-from lightex.dispatcher.engines.proc import members_of_sessions
+from lightex.dispatcher.proc import Sessions
 
 _TREES, _RUNS, _SECONDS, _PORT, _TOKEN = 100, 1000, 20, 18766, "benchmark"
 _SHOWN = 100  # of those that run, the latest
@@ -44,13 +44,18 @@ def main() -> None:
 
 def sampled() -> None:
     """What a sample of 100 trees costs, each of two processes."""
-    leaders = [subprocess.Popen([sys.executable, "-c", _TREE], start_new_session=True) for _ in range(_TREES)]
+    leaders = [
+        subprocess.Popen(
+            [sys.executable, "-c", _TREE], start_new_session=True, env=os.environ | {"LX_RUN_DIR": str(number)}
+        )
+        for number in range(_TREES)
+    ]
     try:
         time.sleep(3)
-        taken = []
+        taken, sessions = [], Sessions()
         for _ in range(15):
             began = time.process_time()
-            members = members_of_sessions([leader.pid for leader in leaders])
+            members = sessions.members([leader.pid for leader in leaders])
             for leader in leaders:
                 sampling.used_by(members[leader.pid], leader.pid)
             taken.append(time.process_time() - began)

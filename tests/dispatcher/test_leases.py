@@ -126,18 +126,22 @@ def test_gpus_on_which_others_compute_are_left_alone(dispatcher):
         stranger.wait()
 
 
-def test_a_job_on_its_own_gpu_is_no_stranger_there(dispatcher):
+@pytest.mark.parametrize("known_by", ["session", "environment"])
+def test_a_job_on_its_own_gpu_is_no_stranger_there(dispatcher, known_by):
+    first, second = job("o-0", gpu_memory=70), job("o-1", gpu_memory=30)
+    environment = os.environ | {"LX_RUN_DIR": str(first.run.path)}
     child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    worker = subprocess.Popen(["sleep", "60"], start_new_session=True, env=environment)  # as of torchrun
     try:
-        seen = (Gpu("0", 100, {child.pid: 60}),)
+        seen = (Gpu("0", 100, {(child if known_by == "session" else worker).pid: 60}),)
         one = dispatcher(Capacity(4, 100, lambda: seen))
-        first, second = job("o-0", gpu_memory=70), job("o-1", gpu_memory=30)
         one.hold(first, ["0"], f"{child.pid}:1")
         one.held[str(first.run.path)].job = f"{child.pid}:1"
         assert one.lease([second]) is second
     finally:
-        child.kill()
-        child.wait()
+        for each in (child, worker):
+            each.kill()
+            each.wait()
 
 
 def test_two_dispatchers_share_one_machine(dispatcher):

@@ -1,21 +1,19 @@
 """What runs use is sampled while they run, and written into them."""
 
+import os
+import signal
 import subprocess
 import sys
-import threading
 import time
-import types
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lightex.core.rundir import RUNNING
 from lightex.dispatcher.engine import Usage
 from lightex.dispatcher.engines import sampling
-from lightex.dispatcher.engines.proc import members_of_sessions
 from lightex.dispatcher.engines.process import ProcessEngine
-from lightex.dispatcher.gpus import gpu_loads
 from lightex.dispatcher.meter import Meter
+from lightex.dispatcher.proc import Sessions
 from lightex.dispatcher.running import Running
 from tests.helpers import wait_for
 
@@ -88,7 +86,7 @@ def test_the_processes_of_a_session_count_together_also_those_that_a_child_start
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BUSY!r}])"
     leader = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     try:
-        members = wait_for(lambda: (found := members_of_sessions([leader.pid])[leader.pid])[1:] and found)
+        members = wait_for(lambda: (found := Sessions().members([leader.pid])[leader.pid])[1:] and found)
         wait_for(lambda: sampling.used_by(members, leader.pid).memory > 80_000_000)
         before = sampling.used_by(members, leader.pid)
         wait_for(lambda: sampling.used_by(members, leader.pid).cpu_seconds > before.cpu_seconds + 0.2)
@@ -96,6 +94,38 @@ def test_the_processes_of_a_session_count_together_also_those_that_a_child_start
     finally:
         subprocess.run(["pkill", "-KILL", "-s", str(leader.pid)], check=False)
         leader.wait()
+
+
+def test_sessions_that_a_run_begins_are_its_own_and_no_other_runs():
+    """As torchrun begins one for each worker."""
+    program = (
+        "import subprocess, sys, time; child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+        "print(child.pid, flush=True); time.sleep(60)"
+    )
+    leaders = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"LX_RUN_DIR": f"/runs/demo/{number}", "LX_ATTEMPT": "1"},
+        )
+        for number in range(2)
+    ]
+    workers = [int(leader.stdout.readline()) for leader in leaders]
+    try:
+        sessions = Sessions()
+        for asked in ([leaders[0].pid], [leader.pid for leader in leaders], []):  # known and unknown ones
+            found = sessions.members(asked)
+            assert {pid: sorted(pids) for pid, pids in found.items()} == {
+                leader.pid: [leader.pid, worker]
+                for leader, worker in zip(leaders, workers, strict=True)
+                if leader.pid in asked
+            }
+    finally:
+        for pid in (*workers, *(leader.pid for leader in leaders)):
+            os.kill(pid, signal.SIGKILL)
+        for leader in leaders:
+            leader.communicate()
 
 
 @pytest.mark.parametrize("memory", [None, "400MiB"])
@@ -118,83 +148,6 @@ def test_a_process_experiment_tells_what_it_uses(run_dir, tmp_path, memory):
         engine.close()
 
 
-class NVMLError(Exception):
-    """What the driver's library raises."""
-
-
-def library(**more):
-    """A stand-in for NVML with two GPUs, the second of which does not tell its use; there is no driver here."""
-
-    def use(handle):
-        if handle == 1:
-            raise NVMLError
-        return types.SimpleNamespace(gpu=70)
-
-    found = types.ModuleType("pynvml")
-    for name, value in {
-        "NVMLError": NVMLError,
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlDeviceGetCount": lambda: 2,
-        "nvmlDeviceGetHandleByIndex": lambda index: index,
-        "nvmlDeviceGetMemoryInfo": lambda handle: types.SimpleNamespace(used=(handle + 1) << 30),
-        "nvmlDeviceGetUtilizationRates": use,
-        "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle}".encode() if handle else "GPU-0",
-        **more,
-    }.items():
-        setattr(found, name, value)
-    return found
-
-
-def test_what_gpus_do_is_told_by_index_and_uuid(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", library())
-    first, second = {"memory": 1 << 30, "use": 0.7}, {"memory": 2 << 30}
-    assert gpu_loads() == {"0": first, "GPU-0": first, "1": second, "GPU-1": second}
-
-
-def test_without_a_driver_nothing_is_told(monkeypatch):
-    def fails():
-        raise NVMLError
-
-    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=fails))
-    assert gpu_loads() == {}
-
-
-def test_a_driver_that_hangs_holds_nobody_up_and_is_asked_again_when_it_has_answered(monkeypatch):
-    asked, answers = [], threading.Event()
-
-    def hangs():
-        asked.append(1)
-        answers.wait(20)
-
-    monkeypatch.setattr("lightex.dispatcher.gpus._PATIENCE", 0.05)
-    monkeypatch.setattr("lightex.dispatcher.gpus._PATIENCE_FIRST", 0.05)
-    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=hangs))
-    assert [gpu_loads(), gpu_loads()] == [{}, {}]
-    assert len(asked) == 1
-    answers.set()
-    wait_for(lambda: gpu_loads().keys() == {"0", "1", "GPU-0", "GPU-1"})
-
-
-def test_several_who_ask_at_once_get_the_same_answer(monkeypatch):
-    asked, here = [], threading.Barrier(3)
-
-    def slow():
-        asked.append(1)
-        time.sleep(0.2)
-
-    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=slow))
-
-    def ask(_):
-        here.wait(10)
-        return gpu_loads()
-
-    with ThreadPoolExecutor(3) as threads:
-        found = list(threads.map(ask, range(3)))
-    assert [len(each) for each in found] == [4, 4, 4]
-    assert len(asked) == 1
-
-
 def test_a_sample_that_waited_is_of_when_it_was_taken(run_dir, running, clock):
     meter = Meter(Telling(Usage(10.0, at=1000.0), Usage(15.0, at=1005.0)))
     for moment in (1000.0, 1001.5, 1011.0):
@@ -204,7 +157,7 @@ def test_a_sample_that_waited_is_of_when_it_was_taken(run_dir, running, clock):
 
 
 def test_a_run_is_told_the_gpus_that_it_was_given(run_dir, running, clock, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", library())
+    monkeypatch.setattr("lightex.dispatcher.meter.gpu_loads", lambda: {"0": {"use": 0.7}, "1": {"memory": 2 << 30}})
     running["1:2"].gpus = ("1",)
     meter = Meter(Telling(Usage(1.0, memory=5)))
     for moment in (1000.0, 1002.0):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from lightex.core.units import format_size
 from lightex.dispatcher.book import Entry
 from lightex.dispatcher.capacity import Capacity
+from lightex.dispatcher.proc import mark_of
 
 _ROUNDING = 1e-9  # ten leases of 0.1 cpu must fit in one cpu
 
@@ -36,8 +37,8 @@ class Board:
             for entry in self.leases:
                 self._occupy(entry.gpus)
             for gpu in self.capacity.gpus:
-                sessions = {int(e.job.partition(":")[0]) for e in self.leases if e.job and gpu.name in e.gpus}
-                strangers = {pid: used for pid, used in gpu.used.items() if _session(pid) not in sessions}
+                holders = [entry for entry in self.leases if gpu.name in entry.gpus]
+                strangers = {pid: used for pid, used in gpu.used.items() if not _is_of(pid, holders)}
                 if strangers:
                     self.strangers[gpu.name] = list(strangers)
                     used = sum(gpu.memory if size is None else size for size in strangers.values())
@@ -90,9 +91,12 @@ class Board:
                 free[gpu.name] -= gpu.memory if size is None else size
 
 
-def _session(pid: int) -> int | None:
-    """The session of a process; None: it is not to be seen from here (another container's)."""
+def _is_of(pid: int, entries: Collection[Entry]) -> bool:
+    """Whether a process belongs to one of some runs: by its session, or by its environment where it has begun one."""
     try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return None
+        session = os.getsid(pid)
+    except ProcessLookupError:  # it is not to be seen from here (another container's)
+        return False
+    if any(entry.job and session == int(entry.job.partition(":")[0]) for entry in entries):
+        return True
+    return not mark_of(pid).isdisjoint(f"LX_RUN_DIR={entry.run}".encode() for entry in entries)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from lightex.core import jsonlib
 from lightex.core.journal import Record
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, SUCCEEDED, RunDir
+from lightex.dispatcher import torchrun
 from lightex.dispatcher.engine import JobState
 
 LAST_LINES = 20
@@ -61,14 +62,15 @@ def certify(run: RunDir, seen: JobState, asked: tuple[str, str] | None = None) -
 
 
 def _explain(run: RunDir, seen: JobState, said: Record) -> JobState:
-    lines = [line[:_LINE] for line in run.last_output(65536)[-_LINES_READ:]]  # patterns take long on long lines
-    memory = _out_of_memory(lines)
+    lines = [line[:_LINE] for line in run.last_output(65536)]  # patterns take long on long lines
+    workers = torchrun.report(lines)
+    memory = _out_of_memory((workers.before if workers else lines)[-_LINES_READ:])
     code = f"exit code {seen.exit_code}" if seen.signal is None else f"killed by {signal_name(seen.signal)}"
     if memory:
         return replace(seen, cause="oom", reason=f"out of memory, {memory} ({code})")
     if seen.signal is not None:
         return replace(seen, cause="killed", reason=f"{code}, which lx did not send")
-    words = said.get("reason") or _exception(lines)
+    words = said.get("reason") or (_of_workers(workers) if workers else _exception(lines))
     return replace(seen, cause="exit", reason=code + (f": {words}" if words else ""))
 
 
@@ -81,8 +83,10 @@ def signal_name(number: int) -> str:
 
 
 def last_lines(run: RunDir) -> list[str]:
-    """The last lines of the output, as a certificate holds them."""
-    return [line[:_LINE] for line in run.last_output(16384)[-LAST_LINES:]]
+    """The last lines of the output, as a certificate holds them: those of the program, not of its launcher."""
+    lines = [line[:_LINE] for line in run.last_output(16384)]
+    workers = torchrun.report(lines)
+    return (workers.before if workers and workers.before else lines)[-LAST_LINES:]
 
 
 def _said(run: RunDir) -> Record:
@@ -109,6 +113,13 @@ def _exception(lines: Sequence[str]) -> str | None:
     """The last line of the output, if it names a Python exception."""
     match = _EXCEPTION.fullmatch(lines[-1]) if lines else None
     return match[0][:200] if match else None
+
+
+def _of_workers(workers: torchrun.Report) -> str | None:
+    """Why the worker failed that failed first."""
+    if workers.exit_code is not None and workers.exit_code < 0:
+        return f"the worker of rank {workers.rank} was killed by {signal_name(-workers.exit_code)}"
+    return _exception(workers.of_root)
 
 
 def _out_of_memory(lines: Sequence[str]) -> str | None:

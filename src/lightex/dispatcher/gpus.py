@@ -19,21 +19,29 @@ _PATIENCE_FIRST = 30.0  # the same until it has answered once: with many GPUs, a
 class _Asking:
     """A question to NVML, in a thread that ends with the process."""
 
-    def __init__(self, question: Callable[[], Any]) -> None:
+    def __init__(self, question: Callable[[Any], Any]) -> None:
         self.found: list[Any] = []
         self.error: Exception | None = None
         self.until = time.monotonic() + (_PATIENCE if _answered else _PATIENCE_FIRST)
         self.thread = threading.Thread(target=self._ask, args=(question,), name="lx-nvml", daemon=True)
         self.thread.start()
 
-    def _ask(self, question: Callable[[], Any]) -> None:
+    def _ask(self, question: Callable[[Any], Any]) -> None:
+        import pynvml
+
         try:
-            self.found.append(question())
+            pynvml.nvmlInit()
+            try:
+                self.found.append(question(pynvml))
+            finally:
+                pynvml.nvmlShutdown()
+        except pynvml.NVMLError:  # there is no driver: nothing is found
+            return
         except Exception as error:  # noqa: BLE001  it is raised to who has asked
             self.error = error
 
 
-_asking: dict[Callable[[], Any], _Asking] = {}  # the last of each question
+_asking: dict[Callable[[Any], Any], _Asking] = {}  # the last of each question
 _answered: list[bool] = []  # whether there was an answer to any, here or in the process that this one was forked from
 _turn = threading.Lock()
 
@@ -70,7 +78,7 @@ def gpu_loads() -> dict[str, dict[str, float]]:
     return _asked(_loads, {})
 
 
-def _asked(question: Callable[[], T], otherwise: T) -> T:
+def _asked(question: Callable[[Any], T], otherwise: T) -> T:
     """An answer of NVML; without one in time, another: who asks must go on.
 
     Who asks while the same is being asked gets that answer; until it comes nothing is asked anew.
@@ -89,32 +97,32 @@ def _asked(question: Callable[[], T], otherwise: T) -> T:
     return found
 
 
-def _probe() -> tuple[Gpu, ...]:
-    import pynvml
+def _probe(nvml: Any) -> tuple[Gpu, ...]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = _indices(nvml) if visible is None else _names(visible)
+    return tuple(found for name in names if (found := _gpu(nvml, name)))
 
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        count = pynvml.nvmlDeviceGetCount()
-        names = [str(index) for index in range(count)]
-        if visible is not None:
-            allowed = [name.strip() for name in visible.split(",") if name.strip()]
-            names = [name for name in allowed if not name.isdigit() or name in names]
-        return tuple(found for name in names if (found := _gpu(pynvml, name)))
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
+
+def _loads(nvml: Any) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    # By index, whatever this process may use: others' leases name others. Parts of GPUs (MIG) have no index.
+    for name in dict.fromkeys([*_indices(nvml), *_names(os.environ.get("CUDA_VISIBLE_DEVICES", ""))]):
+        with suppress(nvml.NVMLError):  # one that is lost; the others go on
+            handle, load = _handle(nvml, name), dict[str, float]()
+            uuid = nvml.nvmlDeviceGetUUID(handle)
+            found[name] = found[uuid if isinstance(uuid, str) else uuid.decode()] = load
+            with suppress(nvml.NVMLError):  # not told where it is the machine's
+                load["memory"] = int(nvml.nvmlDeviceGetMemoryInfo(handle).used)
+            with suppress(nvml.NVMLError):  # not told of parts of a GPU
+                load["use"] = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
+    return found
 
 
 def _gpu(nvml: Any, name: str) -> Gpu | None:
-    """One GPU; None: there is none of that UUID."""
+    """One GPU; None: there is none of that name, or it is lost."""
     try:
-        handle = nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdigit() else nvml.nvmlDeviceGetHandleByUUID(name)
-        memory = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+        handle = _handle(nvml, name)
+        memory = _memory(nvml, handle)
     except nvml.NVMLError:
         return None
     try:
@@ -124,24 +132,21 @@ def _gpu(nvml: Any, name: str) -> Gpu | None:
     return Gpu(name, memory, {int(each.pid): each.usedGpuMemory for each in processes})
 
 
-def _loads() -> dict[str, dict[str, float]]:
-    import pynvml
+def _memory(nvml: Any, handle: Any) -> int:
+    """The bytes of a GPU; where it has none of its own (Jetson, GB10) it uses the machine's."""
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    except nvml.NVMLError_NotSupported:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
-    found: dict[str, dict[str, float]] = {}
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return found
-    try:
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            load: dict[str, float] = {"memory": int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)}
-            with suppress(pynvml.NVMLError):  # not told of parts of a GPU (MIG)
-                load["use"] = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
-            uuid = pynvml.nvmlDeviceGetUUID(handle)
-            found[str(index)] = found[uuid if isinstance(uuid, str) else uuid.decode()] = load
-    except pynvml.NVMLError:
-        return found
-    finally:
-        pynvml.nvmlShutdown()
-    return found
+
+def _handle(nvml: Any, name: str) -> Any:
+    return nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdigit() else nvml.nvmlDeviceGetHandleByUUID(name)
+
+
+def _indices(nvml: Any) -> list[str]:
+    return [str(index) for index in range(nvml.nvmlDeviceGetCount())]
+
+
+def _names(visible: str) -> list[str]:
+    return [name.strip() for name in visible.split(",") if name.strip()]

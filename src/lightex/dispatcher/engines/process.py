@@ -24,9 +24,9 @@ from lightex.dispatcher.engines import sampling
 from lightex.dispatcher.engines.cage import Cage, Cages, bound, machine_oom_kills
 from lightex.dispatcher.engines.environment import environment
 from lightex.dispatcher.engines.peek import collect, peek
-from lightex.dispatcher.engines.proc import members_of_sessions
 from lightex.dispatcher.engines.strays import Strays, marks, processes_of
 from lightex.dispatcher.job import Job
+from lightex.dispatcher.proc import Sessions
 
 _LOOK = 1.0  # seconds between two looks for what escaped from ended jobs, and for the kernel's kills
 _POLL = 0.01  # seconds between two looks where the system cannot tell of a process's end (no pidfd)
@@ -44,6 +44,7 @@ class ProcessEngine(Engine):
         self._cages = Cages()
         self._caged: dict[str, Cage] = {}
         self._strays = Strays()
+        self._sessions = Sessions()
         self._oom_kills, self._looked = machine_oom_kills(), time.monotonic()
         self._to_collect: list[int] = []
         self._poller = select.poll()
@@ -126,7 +127,7 @@ class ProcessEngine(Engine):
     def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
         """What the processes of each use: those of its control group, or of its session."""
         plain = [_pid(handle) for handle in handles if handle not in self._caged]
-        sessions = members_of_sessions(plain)
+        sessions = self._sessions.members(plain)
         found = {}
         for handle in handles:
             pid, cage = _pid(handle), self._caged.get(handle)

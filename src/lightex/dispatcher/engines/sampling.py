@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from lightex.dispatcher.engine import Usage
 from lightex.dispatcher.engines.cage import group_of, mount_of
-from lightex.dispatcher.engines.proc import count
+from lightex.dispatcher.proc import count
 
 
 def members_of_group(folder: str) -> list[int]:

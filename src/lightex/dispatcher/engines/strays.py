@@ -9,31 +9,28 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightex.dispatcher.job import Job
-
-Marks = frozenset[bytes]
-"""The entries of an environment by which the processes of one attempt at a run are known."""
+from lightex.dispatcher.proc import Mark, mark_of
 
 
-def marks(job: Job) -> Marks:
+def marks(job: Job) -> Mark:
     """What the environment of a job's processes holds."""
     return frozenset({f"LX_RUN_DIR={job.run.path}".encode(), f"LX_ATTEMPT={job.attempt}".encode()})
 
 
-def processes_of(wanted: Collection[Marks]) -> Iterator[int]:
+def processes_of(wanted: Collection[Mark]) -> Iterator[int]:
     """The processes of this user that belong to one of some jobs. A process may hide by another environment."""
     for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # another user's, or gone
-            held = set((entry / "environ").read_bytes().split(b"\0"))
-            if any(mark <= held for mark in wanted):
-                yield int(entry.name)
+        held = mark_of(int(entry.name))
+        if any(mark <= held for mark in wanted):
+            yield int(entry.name)
 
 
 class Strays:
     """What may have escaped from jobs that have ended."""
 
     def __init__(self) -> None:
-        self._marks: dict[str, Marks] = {}
-        self._ended: set[Marks] = set()
+        self._marks: dict[str, Mark] = {}
+        self._ended: set[Mark] = set()
 
     def note(self, handle: str, job: Job) -> None:
         """A job has begun."""

@@ -191,7 +191,7 @@ class Cluster:
 
 def by_value(ray: Any) -> tuple[type, Callable[..., State]]:
     """The owner, and what runs a command on a node: Ray takes along all that they need."""
-    from lightex.dispatcher.engines import proc
+    from lightex.dispatcher import proc
     from lightex.dispatcher.engines.rayside import command, owner
 
     for module in (owner, command, proc):

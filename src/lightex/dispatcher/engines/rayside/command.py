@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lightex.dispatcher.engines.proc import count, members_of_sessions
+from lightex.dispatcher.proc import Sessions, count
 
 Order = Mapping[str, Any]
 """A job as nodes are told it: see `orders.order_of`."""
@@ -134,6 +134,7 @@ class _Meter:
 
     def __init__(self, leader: int, tell: Callable[[dict[str, Any]], Any]) -> None:
         self._leader, self._tell = leader, tell
+        self._sessions = Sessions()
         self._began = self._at = time.monotonic()
         self._cpu_seconds: float | None = None
         self.due = self._began + _LEAST
@@ -144,7 +145,7 @@ class _Meter:
         if now < self.due:
             return
         self.due = now + min(_MOST, max(_LEAST, (now - self._began) / _LOOKS))
-        members = members_of_sessions([self._leader])[self._leader]
+        members = self._sessions.members([self._leader])[self._leader]
         if not members:
             return
         found = count(members)

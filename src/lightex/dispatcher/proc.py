@@ -1,0 +1,92 @@
+"""Which processes are a run's, and what they use, by proc(5).
+
+Ray takes this module to nodes without LightEx: it imports Python's own alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+Mark = frozenset[bytes]
+"""The entries of an environment by which the processes of one attempt at a run (on one of its nodes) are known."""
+
+_NAMES = (b"LX_RUN_DIR=", b"LX_ATTEMPT=", b"NODE_RANK=")
+
+
+@dataclass
+class Counted:
+    """What some processes have used together.
+
+    Attributes:
+        cpu_seconds: of them and of those children that they have waited for.
+        memory: bytes that are resident now.
+        read: bytes read from disks; None: not to be known.
+        written: bytes written to disks; None: not to be known.
+    """
+
+    cpu_seconds: float = 0.0
+    memory: int = 0
+    read: int | None = None
+    written: int | None = None
+
+
+def mark_of(pid: int) -> Mark:
+    """By what in its environment a process is known as a run's; empty where it is no run's, or another user's."""
+    with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123  this is done for every run
+        return frozenset(entry for entry in file.read().split(b"\0") if entry.startswith(_NAMES))
+    return frozenset()
+
+
+class Sessions:
+    """The processes of runs, each run known by the leader of its session.
+
+    Sessions that a run's processes begin are its own too (torchrun begins one for each worker): they are known by
+    their environment, which is read once for each session.
+    """
+
+    def __init__(self) -> None:
+        self._others: dict[int, Mark] = {}  # sessions that have been seen, other than those that were asked about
+
+    def members(self, leaders: Collection[int]) -> Mapping[int, list[int]]:
+        """The processes of some runs, by their leaders, in one look at all processes."""
+        found: dict[int, list[int]] = {leader: [] for leader in leaders}
+        marked = {mark: leader for leader in leaders if (mark := mark_of(leader))}
+        others: dict[int, Mark] = {}
+        with suppress(FileNotFoundError):  # macOS has no /proc
+            for entry in os.listdir("/proc") if found else ():  # noqa: PTH208  as fast as can be
+                if entry.isdigit():
+                    with suppress(OSError):
+                        pid = int(entry)
+                        session = os.getsid(pid)
+                        if session not in found:
+                            if session not in others:
+                                others[session] = self._others[session] if session in self._others else mark_of(pid)
+                            session = marked.get(others[session], 0)
+                        if session in found:
+                            found[session].append(pid)
+        self._others = others
+        return found
+
+
+def count(pids: Iterable[int]) -> Counted:
+    """What processes have used together; those that have ended are left out."""
+    ticks = pages = 0
+    found = Counted()
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  this is done for every run
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        ticks += sum(map(int, fields[11:15]))
+        pages += int(fields[21])
+        with suppress(OSError), open(f"/proc/{pid}/io", "rb") as file:  # noqa: PTH123
+            lines = file.read().split()
+            found.read = (found.read or 0) + int(lines[9])
+            found.written = (found.written or 0) + int(lines[11])
+    found.cpu_seconds = ticks / os.sysconf("SC_CLK_TCK")
+    found.memory = pages * os.sysconf("SC_PAGE_SIZE")
+    return found
