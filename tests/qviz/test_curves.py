@@ -34,6 +34,24 @@ def test_the_axis_is_the_step_the_time_of_the_run_or_the_clock(runs):
     assert curves(runs, "loss", "wall")[0].x == [100.0, 101.0, 104.0]
 
 
+def test_a_metric_may_be_the_axis_by_its_value_at_the_step_or_the_last_one_before(tmp_path):
+    logged = [
+        (0, {"loss": 4.0, "n": 30.0}),
+        (5, {"loss": 3.0}),
+        (7, {"n": 10.0}),
+        (8, {"loss": 2.0}),
+        (9, {"loss": 1.0, "n": 20.0}),
+    ]
+    make_run(tmp_path / "r", "t-0", {}, *({"step": step, "metrics": metrics} for step, metrics in logged))
+    make_run(tmp_path / "r", "t-1", {}, {"step": 3, "metrics": {"loss": 1.0}}, {"step": 4, "metrics": {"n": 1.0}})
+    runs = read_all(Root(tmp_path / "r"), Root(tmp_path / "r").runs())
+    one, two = curves(runs, "loss", "n")
+    assert (one.x, one.y) == ([10.0, 20.0, 30.0, 30.0], [2.0, 1.0, 4.0, 3.0])
+    assert (two.x, two.left_out) == ([], 1)
+    together = curves(runs[:1], "n", "n")[0]
+    assert together.x == together.y == [10.0, 20.0, 30.0]
+
+
 def test_points_whose_time_is_not_known_are_not_drawn_against_time(tmp_path):
     make_run(tmp_path / "r", "t-0", {}, {"metrics": {"a": 1.0}}, {"metrics": {"a": 2.0}, "time": 50.0})
     runs = read_all(Root(tmp_path / "r"), Root(tmp_path / "r").runs())

@@ -12,7 +12,7 @@ from lightex.core import journal
 from lightex.core.logged import read_logged
 from lightex.core.rundir import RunDir
 from lightex.qviz import series as module
-from lightex.qviz.series import Histories, read_history
+from lightex.qviz.series import Histories
 from tests.helpers import make_run
 
 
@@ -25,18 +25,22 @@ def run_of(folder, *records, name="s-0"):
     return make_run(folder, name, {}, *records)
 
 
+def history(run, name):
+    return Histories(run, (name,)).update().get(name)
+
+
 def steps(run, name="a"):
-    found = read_history(run, name)
+    found = history(run, name)
     return list(zip(found.step, found.value, strict=True))
 
 
 def test_points_keep_their_steps_times_and_values(tmp_path):
     run = run_of(tmp_path, point(1.0, 0, 5.5), point(float("inf"), 1, "late"), point(2.0, 10, 6.5), point(3, 7))
-    found = read_history(run, "a")
+    found = history(run, "a")
     assert list(found.step) == [0, 1, 10, 7]
     assert list(found.value) == [1.0, math.inf, 2.0, 3.0]
     assert repr(list(found.time)) == "[5.5, nan, 6.5, nan]"
-    assert len(read_history(run, "other")) == 0
+    assert len(history(run, "other")) == 0
 
 
 def test_where_no_steps_are_given_points_are_counted(tmp_path):
@@ -125,7 +129,7 @@ def test_large_files_are_read_in_pieces(tmp_path, monkeypatch):
 
 def test_a_run_that_is_gone_is_an_error(tmp_path):
     try:
-        read_history(RunDir(tmp_path / "gone"), "a")
+        history(RunDir(tmp_path / "gone"), "a")
     except OSError as error:
         assert "gone" in str(error)
     else:
@@ -145,7 +149,7 @@ def test_the_history_ends_as_the_summary_says(tmp_path, records):
     folder.mkdir()
     run = RunDir(folder)
     journal.append(run.records_file(), *records)
-    found, summed = read_history(run, "a"), read_logged(run).metrics.get("a")
+    found, summed = history(run, "a"), read_logged(run).metrics.get("a")
     if summed is None:
         assert len(found) == 0
         return

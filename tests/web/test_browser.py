@@ -378,6 +378,62 @@ def test_an_address_shows_a_colleague_the_same(visit):
     assert labels(other) == labels(page)
 
 
+def test_columns_are_resized_and_stay_in_sight(visit):
+    page = visit("plain")
+    page.set_viewport_size({"width": 900, "height": 600})
+    width = "document.querySelector('#table thead th:nth-child(3)').offsetWidth"
+    before = page.evaluate(width)
+    edge = page.locator("#table th:has([data-sort=experiment]) .edge").bounding_box()
+    page.mouse.move(edge["x"] + 4, edge["y"] + 8)
+    page.mouse.down()
+    until(page, "performance.getEntriesByType('resource').some((one) => one.name.endsWith('widths.js'))")
+    page.mouse.move(edge["x"] + 54, edge["y"] + 8)
+    until(page, f"{width} === {before + 50}")  # while it is dragged
+    page.mouse.move(edge["x"] + 104, edge["y"] + 8)
+    page.mouse.up()
+    until(page, f"location.search.includes('width={before + 100}+experiment') && {width} === {before + 100}")
+    page.focus("thead [data-sort=experiment]")
+    page.keyboard.press("Shift+ArrowLeft")
+    until(page, f"{width} === {before + 84} && document.activeElement.dataset.sort === 'experiment'")
+    page.click("#columns")
+    page.click("[aria-label='hp.seed stays in sight']")
+    page.click("#chooser-ok")
+    until(page, "location.search.includes('freeze=hp.seed')")
+    place = "document.querySelector('#table tbody tr').children[7].getBoundingClientRect().left"
+    until(page, "getComputedStyle(document.querySelector('#table tbody tr').children[7]).position === 'sticky'")
+    page.evaluate("document.querySelector('#split > section').scrollLeft = 5000")
+    name = page.evaluate("document.querySelector('#table tbody .name').getBoundingClientRect().right")
+    assert abs(page.evaluate(place) - name) <= 1
+    page.reload()
+    until(page, f"{width} === {before + 84}")
+    page.dblclick("#table th:has([data-sort=experiment]) .edge")
+    until(page, f"{width} === {before} && !location.search.includes('width')")
+
+
+def test_a_metric_is_the_axis_and_charts_are_pinned_before_all_others(visit):
+    page = visit("plain")
+    painted(page, 2)
+    page.select_option(".panel-bar select", "val.acc")
+    until(page, "location.search.includes('x=val.acc')")
+    page.click("[aria-label='More of train/loss']")
+    page.click("text=Pin before all others")
+    until(page, "document.querySelector('#charts details summary').textContent === 'pinned 1'")
+    page.reload()
+    painted(page, 2)
+    assert page.input_value(".panel-bar select") == "val.acc"
+    assert page.text_content("#charts .card h3 >> nth=0") == "train/loss"
+    page.focus("#charts .chart >> nth=0")
+    page.keyboard.press("ArrowRight")
+    said = until(page, "document.querySelector('#charts [aria-live]').textContent")
+    x, y = (float(part) for part in said.rpartition(", ")[2].split(": "))
+    assert x == pytest.approx(1 - y, abs=0.02)  # as the runs were made
+    page.click("[aria-label='More of train/loss']")
+    page.click("text=Unpin")
+    until(
+        page, "!location.search.includes('pin') && document.querySelector('#charts .card h3').textContent === 'val.acc'"
+    )
+
+
 def test_exports_hand_over_files(visit, tmp_path):
     page = visit("hostile")
     page.click("#export")

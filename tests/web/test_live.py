@@ -137,6 +137,26 @@ def test_a_whole_sweep_is_stopped(live):
     wait_for(lambda: {run.status for run in seen(root).values()} == {"CANCELLED"})
 
 
+def test_the_output_of_one_is_followed_below_the_tables_and_the_address_says_whose(live):
+    root, page = live("base")
+    run = seen(root)["000"]
+    choose(page, f"Actions on {run.short_id}", "Its output")
+    text = "document.querySelector('#drawer .log-text')?.textContent.length"
+    before = until(page, text)
+    until(page, f"{text} > {before}")
+    assert page.url.endswith(f"?log={run.id}")
+    assert page.text_content("#drawer-title") == run.short_id
+    first = page.text_content("[aria-label=Running] progress + span")
+    until(page, f"document.querySelector('[aria-label=Running] progress + span').textContent !== {first!r}")
+    page.reload()
+    until(page, text)
+    page.keyboard.press("Escape")
+    assert page.locator("#drawer").is_hidden()
+    assert page.evaluate("document.activeElement.ariaLabel") == f"Actions on {run.short_id}"
+    page.go_back()
+    until(page, text)
+
+
 def test_the_output_of_several_grows_side_by_side(live):
     _, page = live("grid", "-j", "2")
     until(page, "document.querySelectorAll('[aria-label=Running] tbody tr').length === 2", 40)

@@ -24,7 +24,11 @@ from lightex.qviz.plots import FILES, MOST, to_file, to_text
 @click.argument("which", nargs=-1, metavar="[RUN|SWEEP]...")
 @where_option
 @click.option(
-    "-x", "axis", type=click.Choice(AXES), default="step", help="What to draw it against: step, time of the run, clock."
+    "-x",
+    "axis",
+    metavar="AXIS",
+    default="step",
+    help="What it is drawn against: step (default), time, wall, or a metric.",
 )
 @click.option("--log", is_flag=True, help="A logarithmic y axis.")
 @click.option("--smooth", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="0 (none) to 0.99, by EMA.")
@@ -48,6 +52,7 @@ def command(
     \b
     lx plot loss                      lx plot loss 3f9a -o loss.png
     lx plot val.acc -w 'order by val.acc desc limit 5' --smooth 0.6
+    lx plot val.acc -x tokens         against the value that another metric has at the same step
     """
     suffix = Path(output).suffix.lower() if output else ""
     if output and suffix not in (*FILES, ".html"):
@@ -57,6 +62,7 @@ def command(
         click.echo("no runs match")
         return
     name = _metric(metric, runs)
+    axis = axis if axis in AXES else _metric(axis, runs, "an axis is step, time, wall or a metric; ")
     if suffix == ".html":
         from lightex.web.export import chart_page
 
@@ -68,7 +74,8 @@ def command(
     if as_json:
         print_json([vars(curve) for curve in found])
     elif not found:
-        raise LightexError(f"'{name}' has no finite value in these runs")
+        where = "" if axis in AXES else f" at a step at which, or before which, there is one of '{axis}'"
+        raise LightexError(f"'{name}' has no finite value in these runs{where}")
     elif output:
         curves_of = f"{len(found)} curve{'s' * (len(found) != 1)} of {name}"
         write_file(Path(output), lambda path: to_file(path, found, name, axis, log), curves_of)
@@ -76,14 +83,14 @@ def command(
         _draw(found, name, axis, log)
 
 
-def _metric(given: str, runs: Sequence[Summary]) -> str:
+def _metric(given: str, runs: Sequence[Summary], more: str = "") -> str:
     names = metrics_of(runs)
     found = [given] if given in names else [name for name in names if given in name]
     if len(found) == 1:
         return found[0]
     hint = did_you_mean(given, names) if not found else ""
     said = f"'{given}' may be {', '.join(found)}" if found else f"no metric '{given}' in these runs.{hint}"
-    raise NotFoundError(said, f"there are: {', '.join(names) or 'none'}")
+    raise NotFoundError(said, f"{more}there are: {', '.join(names) or 'none'}")
 
 
 def _draw(found: Sequence[Curve], metric: str, axis: str, log: bool) -> None:
@@ -95,4 +102,4 @@ def _draw(found: Sequence[Curve], metric: str, axis: str, log: bool) -> None:
     if len(found) > MOST:
         click.echo(f"{len(found) - MOST} more runs are not drawn: name some, or --where; -o FILE draws them all")
     if left_out := sum(curve.left_out for curve in found):
-        click.echo(f"{left_out} points are not finite")
+        click.echo(f"{left_out} points are not finite" + ("" if axis == "step" else f", or their {axis} is not known"))

@@ -32,7 +32,7 @@ def to_text(curves: Sequence[Curve], metric: str, axis: str, log: bool, width: i
     Args:
         curves: at least one with a point.
         metric: its name.
-        axis: "step", "time" or "wall".
+        axis: "step", "time", "wall" or the name of a metric.
         log: whether y is logarithmic; points that are not positive are left out.
         width: columns in all.
         height: lines of the drawing.
@@ -96,7 +96,7 @@ def to_file(path: Path, curves: Sequence[Curve], metric: str, axis: str, log: bo
         style = ("-", "--", ":", "-.")[number // len(_COLOURS) % 4]
         name = curve.label.replace("$", r"\$")  # no mathematics in names
         axes.plot(curve.x, curve.y, label=name, color=_COLOURS[number % len(_COLOURS)], linestyle=style, linewidth=1.5)
-    axes.set(xlabel=axis, ylabel=metric.replace("$", r"\$"), yscale="log" if log else "linear")
+    axes.set(xlabel=axis.replace("$", r"\$"), ylabel=metric.replace("$", r"\$"), yscale="log" if log else "linear")
     axes.grid(alpha=0.3)
     if axis == "time":
         axes.xaxis.set_major_formatter(lambda value, _: format_duration(value))

@@ -179,15 +179,6 @@ class _Writer:
             series.add(step, time, value)
 
 
-def read_history(run: RunDir, metric: str) -> Series:
-    """The history of one metric of a run; empty if it has none.
-
-    Raises:
-        OSError: the run is gone.
-    """
-    return Histories(run, (metric,)).update().get(metric)
-
-
 def _parse(lines: bytes) -> Iterator[Any]:
     """The records of whole lines: at once, which is faster; each by itself where one of them is broken."""
     try:

@@ -13,6 +13,7 @@ from lightex.core import jsonlib
 from lightex.core.naming import show
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
+from lightex.qviz.curves import axis_of
 from lightex.qviz.pages.charts import curve
 from lightex.qviz.pages.view import differing
 from lightex.qviz.series import Histories
@@ -41,7 +42,7 @@ def chart_page(
     Args:
         runs: which.
         metrics: whose curves; the first 60.
-        axis: what they are drawn against: "step", "time" or "wall".
+        axis: what they are drawn against: "step", "time", "wall" or the name of a metric.
         log: whether y is logarithmic.
         weight: of the smoothing, 0 (none) to below 1.
     """
@@ -72,12 +73,13 @@ def _curves(runs: Sequence[Summary], metrics: Sequence[str], axis: str) -> dict[
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in metrics}
     for run in runs:
         try:
-            histories = Histories(RunDir(run.dir), metrics).update()
+            histories = Histories(RunDir(run.dir), {*metrics, axis}).update()
         except OSError:  # it was removed meanwhile
             continue
         for name in metrics:
             if name in run.metrics:
-                one = curve(histories.get(name), axis, _POINTS, None, None)
+                series = histories.get(name)
+                one = curve(axis_of(series, axis, histories.get), series.value, _POINTS)
                 found[name].append({"id": run.id, "label": run.short_id, **one})
     return found
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -51,15 +52,15 @@ _CACHE = Cache()
 async def series(request: Request) -> Response:
     """`series` of the runs `run=` for `metric=`: id, x, y, odd (points that are not finite), n (how many there are).
 
-    `x` is step, time or wall; `points` (default 500) bounds a curve; `from` and `to` bound x.
+    `x` is step, time, wall or the name of a metric; `points` (default 500) bounds a curve; `from` and `to` bound x.
     """
     asked = request.query_params
     metric, axis = asked.get("metric", ""), asked.get("x") or "step"
-    if axis not in AXES:
-        raise ConfigError(f"x must be one of {', '.join(AXES)}, got '{axis}'")
     points = whole(request, "points", _POINTS, 10, 20_000)
     low, high = number(request, "from"), number(request, "to")
     runs = await some_runs(request, asked.getlist("run"))
+    if axis not in AXES and runs and not any(axis in run.metrics for run in runs):
+        raise ConfigError(f"x must be {', '.join(AXES)} or a metric of these runs, got '{axis}'")
     found = await asyncio.to_thread(_curves, runs, metric, axis, points, low, high)
     return Json({"metric": metric, "x": axis, "series": found})
 
@@ -71,23 +72,29 @@ def _curves(
     for run in runs:
         if metric in run.metrics:
             history = _CACHE.get(run.dir, metric)
-            found.append({"id": run.id, **curve(history, axis, points, low, high)})
+            x = axis_of(history, axis, partial(_CACHE.get, run.dir))
+            found.append({"id": run.id, **curve(x, history.value, points, low, high)})
     return found
 
 
-def curve(history: Series, axis: str, points: int, low: float | None, high: float | None) -> dict[str, Any]:
-    """One curve as JSON.
+def curve(
+    along: Sequence[float], values: Sequence[float], points: int, low: float | None = None, high: float | None = None
+) -> dict[str, Any]:
+    """One curve as JSON, in ascending order of x.
 
     Args:
-        history: the metric.
-        axis: one of AXES.
+        along: x of each point; NaN where it is not known.
+        values: y of each.
         points: at most so many.
         low: of x; None: from its beginning.
         high: of x; None: to its end.
     """
     import numpy as np
 
-    x, y = np.asarray(axis_of(history, axis)), np.asarray(history.value)
+    x, y = np.asarray(along), np.asarray(values)
+    if len(x) > 1 and np.any(x[1:] < x[:-1]):
+        order = np.argsort(x, kind="stable")
+        x, y = x[order], y[order]
     kept = np.isfinite(x)
     if low is not None:
         kept &= x >= low

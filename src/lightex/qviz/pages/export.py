@@ -12,7 +12,7 @@ from lightex.core.index import Index
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 from lightex.qviz.names import Names
-from lightex.qviz.pages.asking import ask, some_runs
+from lightex.qviz.pages.asking import ask, number, some_runs
 from lightex.qviz.pages.view import make_view
 from lightex.qviz.runs import Runs, select
 from lightex.qviz.series import Histories
@@ -70,12 +70,16 @@ def _points(runs: Sequence[Summary], metrics: Sequence[str]) -> Iterator[str]:
 
 
 async def html(request: Request) -> Response:
-    """The chosen runs (`run=`), or those of the view, with the curves of the chosen metrics (`metric=`)."""
+    """The chosen runs (`run=`), or those of the view, with the curves of the chosen metrics (`metric=`) or of all.
+
+    They are drawn as the address says: `x`, `logy`, `smooth`.
+    """
     asked = request.query_params
     runs: list[Summary] = await some_runs(request, asked.getlist("run"))
     if "run" not in asked:
         runs = (await ask(request, lambda index: make_view(index, asked))).runs
     metrics = asked.getlist("metric") or list(dict.fromkeys(name for run in runs for name in run.metrics))
-    page = await asyncio.to_thread(request.app.state.chart_page, runs, metrics)
+    axis, weight = asked.get("x") or "step", min(0.99, max(0.0, number(request, "smooth") or 0.0))
+    page = await asyncio.to_thread(request.app.state.chart_page, runs, metrics, axis, asked.get("logy") == "1", weight)
     headers = {"content-disposition": 'attachment; filename="runs.html"'}
     return Response(page, media_type="text/html; charset=utf-8", headers=headers)

@@ -20,6 +20,7 @@ from lightex.qviz.runs import column_names, value_of
 SIZES = (25, 50, 100, 250)
 _PARAMS_SHOWN, _METRICS_SHOWN = 6, 5
 _GROUPS_SHOWN = 250
+_LETTER = 7  # pixels
 _ALWAYS = ("id", "experiment", "status", "created", "duration")
 
 
@@ -33,6 +34,7 @@ class Column:
         sorted: "ascending", "descending" or None.
         best: the best value on the page, of metrics.
         numeric: whether it holds numbers.
+        frozen: whether it stays in sight when the table is scrolled sideways.
     """
 
     name: Name
@@ -40,6 +42,7 @@ class Column:
     sorted: str | None = None
     best: float | None = None
     numeric: bool = False
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class View:
     group: str
     cols: list[str]
     archived: bool
+    widths: dict[str, int]
     runs: list[Summary] = field(default_factory=list)
     columns: list[Column] = field(default_factory=list)
     groups: list[GroupRow] = field(default_factory=list)
@@ -83,6 +87,10 @@ class View:
         """How many pages there are."""
         return max(1, -(-self.total // self.size))
 
+    def letters(self, column: str, usual: int) -> int:
+        """How many letters of a text a column shows: more than usual where the reader has made it wider."""
+        return max(usual, (self.widths.get(column, 0) - 16) // _LETTER)  # less the cell's padding
+
     @property
     def metrics(self) -> list[str]:
         """The metrics of the runs that are shown."""
@@ -94,7 +102,8 @@ def make_view(index: Index, given: QueryParams) -> View:
 
     Args:
         index: of the root.
-        given: q (a filter), sort (NAME or -NAME), page, size, group (NAME), col (NAME, several times), archived ("1").
+        given: q (a filter), sort (NAME or -NAME), page, size, group (NAME), archived ("1"), width (lines of "PIXELS
+            NAME"); several times: col (NAME), freeze (NAME of a column that stays in sight).
 
     Raises:
         FilterError: the filter is not understood.
@@ -108,6 +117,7 @@ def make_view(index: Index, given: QueryParams) -> View:
         group=given.get("group", ""),
         cols=[each for each in given.getlist("col") if each],
         archived=given.get("archived") == "1",
+        widths=_widths(given.get("width", "")),
     )
     names = Names(index)
     query = parse(view.q, names)
@@ -122,7 +132,7 @@ def make_view(index: Index, given: QueryParams) -> View:
         view.total = min(view.total, query.limit)
     offset = (view.page - 1) * view.size
     view.runs = index.select(where, query.values, f"{order}, id DESC", min(view.size, view.total - offset), offset)
-    view.columns = _columns(view, names, query)
+    view.columns = _columns(view, names, query, given.getlist("freeze"))
     if view.group:
         view.by = names.find(view.group)
         view.groups = _groups(index, view, names, where, query)
@@ -133,6 +143,11 @@ def _whole(text: str | None, default: int, most: int = 10**9) -> int:
     return min(max(1, int(text)), most) if text and text.isdecimal() and len(text) < 10 else default
 
 
+def _widths(given: str) -> dict[str, int]:
+    parts = [line.partition(" ") for line in given.split("\n")]
+    return {name: _whole(pixels, 0, 2000) for pixels, _, name in parts}
+
+
 def _order(sort: str, names: Names) -> str:
     if not sort:
         return ""
@@ -140,7 +155,7 @@ def _order(sort: str, names: Names) -> str:
     return order_by(names.column(names.find(sort.removeprefix("-"))), down)
 
 
-def _columns(view: View, names: Names, query: Query) -> list[Column]:
+def _columns(view: View, names: Names, query: Query, frozen: Sequence[str]) -> list[Column]:
     if view.cols:
         chosen = [names.find(each) for each in view.cols]
     else:
@@ -157,6 +172,7 @@ def _columns(view: View, names: Names, query: Query) -> list[Column]:
             way if name == sorted_by else None,
             _best(view.runs, name),
             numeric([value_of(run, name) for run in view.runs]),
+            name.text in frozen,
         )
         for name, heading in zip(chosen, _headings(chosen), strict=True)
     ]

@@ -56,6 +56,41 @@ const refresh = told(async () => {
 });
 watch(refresh, refresh);
 
+let log = null;
+const grow = () => log?.following && log.grow();
+watch(grow, grow);
+
+/** Shows the output of a run below the tables, or of none; the address says whose, so that a link shows the same. */
+const drawer = document.getElementById("drawer"), shownLog = () => new URLSearchParams(location.search).get("log");
+const showDrawer = told(async () => {
+  const id = shownLog();
+  drawer.hidden = !id;
+  log?.destroy();
+  log = null;
+  if (!id) return;
+  const { showLog } = await import("./logging.js"), title = document.getElementById("drawer-title");
+  Object.assign(title, { textContent: id.split("-").slice(2).join("-"), href: at(`run/${id}`, { tab: "logs" }) });
+  drawer.dataset.id = id;
+  paint(drawer);
+  log = showLog(document.getElementById("drawer-log"), id, "output.log", true);
+  log.text.focus();
+});
+function openLog(id) {
+  const query = new URLSearchParams(location.search);
+  if (id) query.set("log", id);
+  else query.delete("log");
+  history.pushState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}`);
+  showDrawer();
+}
+addEventListener("popstate", showDrawer);
+function closeLog() {
+  const row = part().querySelector(`tr[data-id="${CSS.escape(shownLog())}"]`);
+  openLog(null);
+  row?.querySelector(".act").focus();
+}
+document.getElementById("drawer-close").onclick = closeLog;
+drawer.addEventListener("keydown", ({ key }) => key === "Escape" && closeLog());
+
 document.getElementById("main").addEventListener("click", told(async ({ target }) => {
   const button = target.closest("button");
   if (button?.classList.contains("why")) {
@@ -77,9 +112,10 @@ function items({ runs, sweep, state }, name) {
     ...(ended && state !== "SUCCEEDED" ? [["Retry", () => act("retry", { runs: ids })]] : []),
     ...(state === "QUEUED" ? [["Before all others", () => act("priority", { runs: ids, priority: 100 })], ["After all others", () => act("priority", { runs: ids, priority: -100 })]] : []),
     ["Run it again, changed…", () => clone(runs)],
-    ["Its output", () => (location.href = at(`run/${runs}`, { tab: "logs" }))],
+    ["Its output", () => openLog(runs)],
     ["Output of all that run", () => (location.href = at("logs", [...document.querySelectorAll("[aria-label=Running] tr[data-id]")].slice(0, 12).map((row) => ["run", row.dataset.id])))],
   ];
 }
 
 paint(part());
+if (shownLog()) showDrawer();

@@ -6,6 +6,7 @@ import { ask, told } from "./page.js";
 const AT_ONCE = 4; // requests on their way
 const SHOWN = 60; // charts of a section, until more are asked for
 const OPEN = 24; // charts of sections that are open from the start
+const KINDS = { step: "number", time: "relative", wall: "wall" };
 const CROWD = 30; // curves beyond which the mean is shown
 
 /** The part of a metric's name that tells its section. */
@@ -46,9 +47,11 @@ export class Panel {
       this.state.set({ m: this.find.value });
       this.build();
     };
-    const axis = element("select", "input", [["step", "step"], ["time", "time"], ["wall", "clock"]].map(([value, word]) => element("option", "", word, { value })));
-    axis.value = this.state.get("x") || "step";
-    axis.onchange = () => this.#set({ x: axis.value === "step" ? "" : axis.value }, true);
+    const axis = this.axis = element("select", "input");
+    axis.onchange = () => {
+      this.cards.forEach((card) => card.range[0] !== null && card.chart.reset()); // it was of another axis
+      this.#set({ x: axis.value === "step" ? "" : axis.value }, true);
+    };
     const smooth = element("input", "", "", { type: "range", min: "0", max: "0.99", step: "0.01", "aria-label": "Smoothing" }), amount = element("output");
     smooth.value = this.state.get("smooth") || "0";
     const tell = () => (amount.textContent = Number(smooth.value).toFixed(2));
@@ -56,6 +59,24 @@ export class Panel {
     tell();
     this.bar = element("div", "row tools panel-bar", [this.find, field("x", axis), element("div", "field", ["smooth", smooth, amount]), element("div", "joined", [button("log x", "logx", "Logarithmic x"),
       button("log y", "logy", "Logarithmic y"), button("clip", "clip", "Leave outliers out of view"), this.mean])]);
+  }
+
+  /** What x may be: the steps, a time, or any metric. */
+  #axes() {
+    const now = this.state.get("x") || "step", metrics = new Set([...this.metrics, ...(KINDS[now] ? [] : [now])]);
+    this.axis.replaceChildren(...[["step", "step"], ["time", "time"], ["wall", "clock"], ...[...metrics].map((name) => [name, middle(name, 24)])]
+      .map(([value, word]) => element("option", "", word, { value })));
+    this.axis.value = now;
+  }
+
+  get pins() {
+    return this.state.get("pin").split("\n").filter(Boolean);
+  }
+
+  /** @param {string[]} names of the metrics whose charts come before all others */
+  pin(names) {
+    this.state.set({ pin: names.join("\n") });
+    this.build();
   }
 
   /** Whether the mean is shown: as it was asked for, else where there is a crowd. */
@@ -75,6 +96,7 @@ export class Panel {
     Object.assign(this, { runs, metrics, none, crowd: runs.length > CROWD });
     this.mean.setAttribute("aria-pressed", String(this.#meant()));
     this.styles = stylesOf(runs.map((run) => run.id));
+    this.#axes();
     if (same && this.cards.size) this.refresh();
     else this.build();
   }
@@ -90,7 +112,7 @@ export class Panel {
     }
     this.seen.disconnect();
     this.cards.clear();
-    const sections = grouped(wanted, prefix);
+    const pins = this.pins.filter((name) => wanted.includes(name)), sections = grouped([...pins, ...wanted.filter((name) => !pins.includes(name))], (name) => (pins.includes(name) ? "pinned" : prefix(name)));
     let open = 0;
     this.body.replaceChildren(...[...sections].map(([name, list]) => {
       const grid = element("div", "cards"), section = element("details", "section", [element("summary", "", [name || "metrics", " ", element("span", "muted", String(list.length))]), grid]);
@@ -116,11 +138,7 @@ export class Panel {
     const node = element("article", "card", [element("header", "", [element("h3", "", middle(name, 48), { title: name }), tools]), host]);
     const card = { name, node, host, chart: null, data: null, range: [null, null], asked: 0, version: -1 };
     host.className = "chart";
-    tools.onclick = told(async () => {
-      const [{ menu }, { save }] = await Promise.all([import("./menu.js"), import("./saving.js")]), file = (kind) => told(async () => card.chart && save(card.chart, kind));
-      menu(tools, [["Save as PNG", file("png")], ["Save as CSV", file("csv")],
-        ["Larger or smaller", () => node.classList.toggle("large")], ["All of it", () => card.chart?.reset()]]);
-    });
+    tools.onclick = told(async () => (await import("./more.js")).more(tools, card, this));
     this.cards.set(node, card);
     this.seen.observe(node);
     return node;
@@ -170,7 +188,7 @@ export class Panel {
     if (!card.data) return;
     const { state } = this, x = state.get("x") || "step", labels = new Map(this.runs.map((run) => [run.id, run.label]));
     const curves = card.data.filter(({ id }) => labels.has(id) && !this.hidden.has(id)).map((one) => ({ ...one, label: labels.get(one.id), ...this.styles.get(one.id) }));
-    const options = { series: this.#meant() && curves.length > 1 ? this.#means(curves) : curves, xKind: { step: "number", time: "relative", wall: "wall" }[x], xLog: state.get("logx") === "1", yLog: state.get("logy") === "1",
+    const options = { series: this.#meant() && curves.length > 1 ? this.#means(curves) : curves, xKind: KINDS[x] ?? "number", xLog: state.get("logx") === "1", yLog: state.get("logy") === "1",
       smoothing: Number(state.get("smooth")) || 0, clip: state.get("clip") === "1" };
     if (card.chart) card.chart.set(options);
     else {

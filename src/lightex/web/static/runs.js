@@ -38,7 +38,7 @@ async function fetchTable(all) {
 
 let asked = 0;
 async function load() {
-  const mine = (asked += 1), table = await fetchTable(query());
+  const mine = (asked += 1), table = await fetchTable(query()), { sort } = document.activeElement.dataset;
   if (mine !== asked) return;
   $("table").replaceWith(document.adoptNode(table));
   $("q").value = address.get("q");
@@ -47,6 +47,7 @@ async function load() {
   $("news").hidden = true;
   cursor = -1;
   ready();
+  if (sort) document.querySelector(`thead [data-sort="${CSS.escape(sort)}"]`)?.focus();
 }
 
 /** Wires what has just come, and shows its curves. */
@@ -65,6 +66,7 @@ function ready() {
     else group = row.querySelector(".expand").textContent.replace(/^[▸▾] /, "");
   }
   panel.show(shown, shown.length ? JSON.parse($("table").dataset.metrics) : [], "Open a group to see the curves of its runs.");
+  if (address.get("width") || document.querySelector("#table .frozen")) widths();
   count();
 }
 
@@ -120,30 +122,20 @@ section.addEventListener("click", (event) => {
     address.set({ hide: [...hidden].join(",") });
     setEye(row, on);
     panel.hide(row.dataset.id, !on);
-  } else if (button?.classList.contains("expand")) told(expand)(button);
+  } else if (button?.classList.contains("expand")) told(async () => (await import("./groups.js")).expand(button, address.get("q"), (q) => fetchTable(query({ group: null, q, col: shownColumns(), page: null })), ready))();
 });
 section.addEventListener("change", ({ target }) => {
   if (target.id === "all") rows().forEach((row) => pick(row, target.checked));
   else if (target.classList.contains("pick")) pick(target.closest("tr"), target.checked);
   else if (target.id === "size") go({ size: target.value === "50" ? null : target.value });
 });
+const widths = told(async (event) => (await import("./widths.js")).layOut(event, (width) => {
+  address.set({ width });
+  told(load)();
+}));
+for (const [kind, where] of [["pointerdown", ".edge"], ["dblclick", ".edge"], ["keydown", "thead button"]]) section.addEventListener(kind, (event) => event.target.matches(where) && widths(event));
 section.addEventListener("pointerover", ({ target }) => panel.light(target.closest("tr[data-id]")?.dataset.id ?? null));
 section.addEventListener("pointerleave", () => panel.light(null));
-
-/** Opens a group: the rows of its runs come below it. */
-async function expand(button) {
-  const row = button.closest("tr"), open = button.getAttribute("aria-expanded") === "true";
-  button.setAttribute("aria-expanded", String(!open));
-  button.textContent = button.textContent.replace(/^[▸▾]/, open ? "▸" : "▾");
-  if (open) {
-    while (row.nextElementSibling?.dataset.id) row.nextElementSibling.remove();
-  } else {
-    const q = address.get("q"), both = q && !/\b(order by|limit)\b/i.test(q) ? `(${q}) and ${row.dataset.filter}` : row.dataset.filter;
-    const table = await fetchTable(query({ group: null, q: both, col: shownColumns(), page: null }));
-    row.after(...table.querySelectorAll("tbody tr"));
-  }
-  ready();
-}
 
 $("bar").onsubmit = (event) => {
   event.preventDefault();
@@ -164,16 +156,9 @@ const offer = told(async () => {
 });
 $("q").addEventListener("focus", offer);
 if (document.activeElement === $("q")) offer();
-$("export").onclick = told(async () => {
-  const { menu } = await import("./menu.js"), ids = [...picked.keys()].map((id) => ["run", id]);
-  menu($("export"), [
-    ["These runs as CSV, all columns", () => (location.href = at("export.csv", query({ col: null })))],
-    ["These runs as CSV, columns as shown", () => (location.href = at("export.csv", query({ col: shownColumns() })))],
-    [`${ids.length ? "Selected runs" : "This page"} with charts as one HTML file`, () => (location.href = at("export.html", ids.length ? ids : query()))],
-  ]);
-});
+$("export").onclick = told(async () => (await import("./exporting.js")).exporting($("export"), [...picked.keys()], query(), shownColumns()));
 $("views").onclick = told(async () => (await import("./views.js")).views($("views"), go, told(load)));
-$("columns").onclick = told(async () => (await import("./columns.js")).columns(shownColumns(), (chosen) => go({ col: chosen })));
+$("columns").onclick = told(async () => (await import("./columns.js")).columns(shownColumns(), query().getAll("freeze"), go));
 
 const shownColumns = () => [...document.querySelectorAll("#table thead th button[data-sort]")].slice(5).map((one) => one.dataset.sort);
 
@@ -190,28 +175,14 @@ keys({
   Enter: () => rows()[cursor]?.querySelector("th a").click(),
 });
 
-// ---- live: what is shown changes in its place; what is new waits to be asked for
-
 watch(told(async () => {
   if (document.querySelector("#table .group")) return;
-  const columns = (one) => [...one.querySelectorAll("thead button[data-sort]")].map((button) => button.dataset.sort).join("\n"), now = rows();
-  let table = await fetchTable(query());
-  const wider = now.length && columns(table) !== columns($("table")); // it stays as it is until asked for
-  if (wider) table = await fetchTable(query({ col: shownColumns() }));
-  const fresh = new Map([...table.querySelectorAll("tbody tr[data-id]")].map((row) => [row.dataset.id, row]));
-  if (columns(table) === columns($("table"))) {
-    for (const row of now) {
-      const next = fresh.get(row.dataset.id);
-      if (!next) continue;
-      row.dataset.status = next.dataset.status;
-      [...row.children].slice(3).forEach((cell, i) => !cell.isEqualNode(next.children[i + 3]) && cell.replaceWith(next.children[i + 3].cloneNode(true)));
-    }
-  }
-  const before = new Set(now.map((row) => row.dataset.id)), added = [...fresh.keys()].filter((id) => !before.has(id)).length;
-  $("news").hidden = !added && fresh.size === before.size && !wider;
-  if (!now.length && fresh.size) await load();
-  $("news").firstElementChild.textContent = added ? `${added} new run${added === 1 ? "" : "s"}: show` : fresh.size < before.size ? "Some runs are gone: show" : "There are other columns now: show";
-  if (now.some((row) => row.dataset.status === "RUNNING")) panel.refresh();
+  const { follow } = await import("./following.js"), none = !rows().length;
+  const news = await follow(rows, $("table"), (asShown) => fetchTable(query(asShown ? { col: shownColumns() } : {})));
+  $("news").hidden = !news;
+  $("news").firstElementChild.textContent = news;
+  if (none && news) await load();
+  if (document.querySelector("#table tr[data-status=RUNNING]")) panel.refresh();
 }));
 $("news").firstElementChild.onclick = told(load);
 ready();

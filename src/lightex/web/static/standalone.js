@@ -28,5 +28,5 @@ for (const [name, found] of Object.entries(curves)) {
   if (alone) host.style.height = "420px";
   const series = found.map((one) => ({ ...one, ...styles.get(one.id) }));
   const crowd = series.length > 30 ? [{ id: "mean", label: `mean of ${series.length}`, color: "#0a5bc4", ...groupMean(series) }] : series;
-  new LineChart(host, { title: name, group, series: crowd, xKind: { step: "number", time: "relative", wall: "wall" }[axis], yLog: log, smoothing });
+  new LineChart(host, { title: name, group, series: crowd, xKind: { time: "relative", wall: "wall" }[axis] ?? "number", yLog: log, smoothing });
 }
