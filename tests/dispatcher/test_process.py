@@ -11,9 +11,11 @@ from lightex.core.rundir import LOST, SUCCEEDED, RunDir
 from lightex.core.taxonomy import Resources
 from lightex.dispatcher.engines.cage import Cages
 from lightex.dispatcher.engines.process import ProcessEngine
+from lightex.dispatcher.engines.strays import marks, processes_of
 from lightex.dispatcher.job import Job
 from lightex.dispatcher.queue import Queue
 from lightex.testing import EngineContract
+from tests.helpers import wait_for
 
 
 @pytest.fixture
@@ -39,6 +41,17 @@ class TestProcessEngine(EngineContract):
         assert self.ends(second, handle)[handle].state == LOST
         assert second.find(one) is None
         second.close()
+
+    def test_it_is_found_among_sessions_that_it_has_begun(self, engine, job, monkeypatch):
+        one = job("setsid sh -c 'touch begun; exec sleep 60' & wait")
+        handle, _ = engine.submit(one, [])
+        wait_for((one.cwd / "begun").exists)
+        known = list(processes_of({marks(one)}))
+        assert len(known) > 1
+        monkeypatch.setattr("lightex.dispatcher.engines.process.processes_of", lambda _: reversed(known))
+        assert engine.find(one)[0] == handle
+        engine.cancel(handle, force=True)
+        self.ends(engine, handle)
 
     def test_a_later_process_of_the_same_id_is_not_mistaken(self, engine):
         assert engine.poll([f"{os.getpid()}:1"], 0)[f"{os.getpid()}:1"].state == LOST

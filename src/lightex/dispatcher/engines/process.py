@@ -86,12 +86,18 @@ class ProcessEngine(Engine):
         return handle, mark
 
     def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
-        """The session leader among this user's processes that has the run's directory in its environment."""
+        """The first to have begun a session of those of this user's processes that the run's environment marks."""
+        leaders = []
         for pid in processes_of({marks(job)}):
             with suppress(ProcessLookupError):
                 if os.getsid(pid) == pid and (mark := process_mark(pid, zombies=True))["born"]:
-                    return f"{pid}:{mark['born']}", mark
-        return None
+                    leaders.append(mark)
+        if not leaders:
+            return None
+        first = min(
+            leaders, key=lambda mark: (int(mark["born"]), mark["pid"])
+        )  # torchrun's workers begin sessions of their own
+        return f"{first['pid']}:{first['born']}", first
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """Wait until a process ends, at most `wait` seconds; returns those that have ended since."""
