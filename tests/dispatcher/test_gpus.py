@@ -7,8 +7,33 @@ import time
 import types
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from lightex.dispatcher import gpus
 from lightex.dispatcher.gpus import Gpu, gpu_loads, probe_gpus
 from tests.helpers import wait_for
+
+
+@pytest.fixture(autouse=True)
+def anew():
+    """What has NVML loaded ends with each test."""
+    yield
+    gpus._let_go()
+    gpus._begin_anew()
+
+
+@pytest.fixture
+def initialised(monkeypatch):
+    """How often NVML is initialised just now, with the most that it was."""
+    now = [0, 0]
+
+    def change(by):
+        now[0] += by
+        now[1] += by > 0
+
+    made = library(nvmlInit=lambda: change(1), nvmlShutdown=lambda: change(-1))
+    monkeypatch.setitem(sys.modules, "pynvml", made)
+    return now
 
 
 class NVMLError(Exception):
@@ -127,3 +152,39 @@ def test_several_who_ask_at_once_get_the_same_answer(monkeypatch):
         found = list(threads.map(ask, range(3)))
     assert [len(each) for each in found] == [4, 4, 4]
     assert len(asked) == 1
+
+
+def test_it_is_initialised_once_and_given_up_when_nobody_asks(initialised, monkeypatch):
+    monkeypatch.setattr(gpus, "_KEPT", 0.2)
+    assert [len(gpu_loads()) for _ in range(5)] == [4] * 5
+    assert len(probe_gpus()) == 2
+    assert initialised == [1, 1]
+    wait_for(lambda: initialised[0] == 0)
+    assert len(gpu_loads()) == 4
+    assert initialised == [1, 2]
+
+
+def test_it_is_initialised_anew_after_the_driver_has_failed(initialised, monkeypatch):
+    assert len(gpu_loads()) == 4
+    fails = [NVMLError]
+
+    def count():
+        if fails:
+            raise fails.pop()
+        return 2
+
+    monkeypatch.setattr(sys.modules["pynvml"], "nvmlDeviceGetCount", count)
+    assert gpu_loads() == {}
+    assert initialised == [0, 1]
+    assert len(gpu_loads()) == 4
+    assert initialised == [1, 2]
+
+
+def test_a_fork_has_nothing_of_it_and_asks_for_itself(initialised):
+    assert len(gpu_loads()) == 4
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if initialised[0] == 0 and len(gpu_loads()) == 4 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(gpu_loads()) == 4
+    assert initialised == [1, 2]

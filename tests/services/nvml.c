@@ -31,7 +31,7 @@ int nvmlInit_v2(void) { return answer(); }
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { return "an error"; }
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = 4; return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = (void *)(long)(index + 1); return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = (void *)(long)(index + 1); return answer(); }
 int nvmlDeviceGetUUID(void *device, char *uuid, unsigned length) { snprintf(uuid, length, "GPU-%ld", (long)device - 1); return 0; }
 int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory) {
     memory->total = 40ULL << 30;

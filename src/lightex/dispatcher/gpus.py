@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,38 +13,98 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# To initialise it takes far longer than to ask (up to a second for each GPU, without nvidia-persistenced), and a GPU is
+# not reset while somebody has it: github.com/wookayin/gpustat, 54 and 166.
+_KEPT = 30.0  # seconds that NVML stays initialised after a question
+
 _PATIENCE = 5.0  # seconds: the driver of a GPU that has fallen off its bus may never answer
 _PATIENCE_FIRST = 30.0  # the same until it has answered once: with many GPUs, and no nvidia-persistenced, it takes long
 
 
 class _Asking:
-    """A question to NVML, in a thread that ends with the process."""
+    """A question to NVML, and its answer once there is one."""
 
     def __init__(self, question: Callable[[Any], Any]) -> None:
+        self.question = question
         self.found: list[Any] = []
         self.error: Exception | None = None
+        self.over = threading.Event()
+        self.driver = _driver()
         self.until = time.monotonic() + (_PATIENCE if _answered else _PATIENCE_FIRST)
-        self.thread = threading.Thread(target=self._ask, args=(question,), name="lx-nvml", daemon=True)
-        self.thread.start()
 
-    def _ask(self, question: Callable[[Any], Any]) -> None:
+
+class _Driver(threading.Thread):
+    """Asks NVML, one question after the other, in a thread that ends with the process: it may never answer."""
+
+    def __init__(self) -> None:
+        super().__init__(name="lx-nvml", daemon=True)
+        self.questions = queue.SimpleQueue[_Asking | None]()  # None: enough
+        self.left = False
+        self.start()
+
+    def run(self) -> None:
+        """Answer until there are no more questions; NVML is initialised meanwhile."""
         import pynvml
 
-        try:
-            pynvml.nvmlInit()
+        initialised = False
+        while asking := self._next():
             try:
-                self.found.append(question(pynvml))
-            finally:
-                pynvml.nvmlShutdown()
-        except pynvml.NVMLError:  # there is no driver: nothing is found
-            return
-        except Exception as error:  # noqa: BLE001  it is raised to who has asked
-            self.error = error
+                if not initialised:
+                    pynvml.nvmlInit()
+                initialised = True
+                asking.found.append(asking.question(pynvml))
+            except pynvml.NVMLError:  # there is no driver, or it was loaded anew: nothing is found
+                initialised = initialised and _shut_down(pynvml)
+            except Exception as error:  # noqa: BLE001  it is raised to who has asked
+                asking.error = error
+            asking.over.set()
+        if initialised:
+            _shut_down(pynvml)
+
+    def _next(self) -> _Asking | None:
+        try:
+            return self.questions.get(timeout=_KEPT)
+        except queue.Empty:
+            with _turn:
+                self.left = self.questions.empty()
+            return None if self.left else self.questions.get()
 
 
 _asking: dict[Callable[[Any], Any], _Asking] = {}  # the last of each question
 _answered: list[bool] = []  # whether there was an answer to any, here or in the process that this one was forked from
+_drivers: list[_Driver] = []  # the one there is, or none
 _turn = threading.Lock()
+
+
+def _driver() -> _Driver:
+    if not _drivers or _drivers[0].left or not _drivers[0].is_alive():
+        _drivers[:] = [_Driver()]
+    return _drivers[0]
+
+
+def _shut_down(nvml: Any) -> bool:
+    """End NVML; whether it is still initialised."""
+    with suppress(nvml.NVMLError):
+        nvml.nvmlShutdown()
+    return False
+
+
+def _let_go() -> None:
+    """End NVML: a fork must not have what this process has of it."""
+    for driver in _drivers:
+        driver.questions.put(None)
+        driver.join(_PATIENCE)
+
+
+def _begin_anew() -> None:
+    """Forget the parent's thread and what it was asked."""
+    global _turn  # noqa: PLW0603  who held it is not here
+    _turn = threading.Lock()
+    _asking.clear()
+    _drivers.clear()
+
+
+os.register_at_fork(before=_let_go, after_in_parent=_drivers.clear, after_in_child=_begin_anew)
 
 
 @dataclass(frozen=True)
@@ -85,9 +146,10 @@ def _asked(question: Callable[[Any], T], otherwise: T) -> T:
     """
     with _turn:
         asking = _asking.get(question)
-        if asking is None or not asking.thread.is_alive():
+        if asking is None or asking.over.is_set() or not asking.driver.is_alive():
             asking = _asking[question] = _Asking(question)
-    asking.thread.join(max(0.0, asking.until - time.monotonic()))
+            asking.driver.questions.put(asking)
+    asking.over.wait(max(0.0, asking.until - time.monotonic()))
     if asking.error:
         raise asking.error
     if not asking.found:
