@@ -108,6 +108,8 @@ def plan_clone(registry: Registry, run: RunDir, overrides: Sequence[str]) -> Pla
         NotFoundError: its config is not to be found any more.
     """
     reference = run.identity.get("config_reference")
+    if reference is None and not run.identity.get("sweep"):
+        raise ConfigError(f"run {run.short_id} was begun by a program, not by lx: it has no config", "run that again")
     if reference is None:
         raise ConfigError(
             f"run {run.short_id} was submitted from Python, where its classes are", "submit it there again"

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from dataclasses import dataclass
 
 import pytest
 
@@ -10,12 +11,23 @@ from lightex.core.errors import LightexError
 from lightex.core.root import Root
 from lightex.core.summary import read_all
 from lightex.mon import actions
+from lightex.namedconf.overrides import parse
 from tests.helpers import LX, supervisors, wait_for
 
 WAITS = """import os, time
 open(os.environ["LX_RUN_DIR"] + "/began", "w").close()
 while not os.path.exists("go"): time.sleep(0.05)
 """
+
+
+@dataclass(frozen=True)
+class HP:
+    note: str = "before"
+
+
+@dataclass(frozen=True)
+class Config:
+    hp: HP
 
 
 @pytest.fixture
@@ -72,12 +84,20 @@ def test_a_failed_one_is_retried_also_when_its_sweep_is_over(project, root, lx):
     assert lx("run", "base").code == 1
     (failed,) = seen(root).values()
     told = actions.retry(root, [failed])
-    assert told.startswith("Next: lx attach"), told
+    assert "1 experiment, detached from this terminal; Next: lx attach" in told
     wait_for(lambda: seen(root)["000"].status == "SUCCEEDED")
     with pytest.raises(LightexError, match="only runs that have ended without success"):
         actions.retry(root, list(seen(root).values()))
     with pytest.raises(LightexError, match="they have all ended already"):
         actions.stop(root, list(seen(root).values()), "me")
+
+
+@pytest.mark.parametrize("text", ["a, b = 'c'", 'say "so"', "f(x", " led", "plain", "null", "[1"])
+def test_a_text_of_a_form_is_one_text(text):
+    written = actions.override("hp.note", "before", text)
+    found = parse([written], Config(hp=HP()), {}).fixed
+    assert found == {"hp.note": text}
+    assert actions.override("hp.lr", 0.1, "0.1,0.2") == "hp.lr=0.1,0.2"  # which sweeps
 
 
 def test_a_clone_is_checked_before_anything_starts(project, root, lx):

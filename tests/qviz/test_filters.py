@@ -258,10 +258,11 @@ def few(tmp_path):
         ("order by val.loss", [1, 0, 2]),
         ("team = a order by id desc limit 2", [2, 1]),
         ("limit 0", []),
-        ("limit 1", [0]),
-        ("model.lr = 1 limit 1", [0]),
+        ("limit 1", [2]),
+        ("limit 2", [1, 2]),
+        ("model.lr = 1 limit 1", [2]),
         ("archived = false ORDER BY hp.lr LIMIT 1", [2]),
-        ("reason is null and engine is missing limit 1", [0]),
+        ("reason is null and engine is missing limit 1", [1]),
     ],
 )
 def test_filters_select(few, text, expected):

@@ -49,7 +49,7 @@ def test_a_filter_that_is_not_understood_is_an_error_of_lightex(root):
 
 
 def test_the_table_begins_with_what_the_filter_names(root):
-    found = runs("val.acc.step = 3 and tags.team = a limit 1", root).table()
+    found = runs("val.acc.step = 3 and tags.team = a order by id limit 1", root).table()
     assert found.columns == ["id", "experiment", "status", "created", "duration", "val.acc.step", "team", "hp.lr", "hp.only",
                              "val.acc"]  # fmt: skip
     assert found.rows == [["260101-000000-s-0", "demo", "SUCCEEDED", 1000.0, 60.0, 3, "a", 0.0, None, 0.0]]

@@ -303,7 +303,9 @@ def test_notes_tags_and_putting_away(visit, folder):
     page.wait_for_selector("#noter[open]")
     page.fill("#noter-tags", "no tag")
     page.click("text=Save")
-    until(page, "document.querySelector('.toast.bad')?.textContent.includes('not a tag: no tag')")
+    until(page, "document.querySelector('#noter-error:not([hidden])')?.textContent.includes('not a tag: no tag')")
+    assert page.input_value("#noter-tags") == "no tag"  # nothing that was written is lost
+    page.click("#noter >> text=Cancel")
     page.click("#views")
     page.click("text=Runs that were put away too")
     rows_are(page, 3)
@@ -432,6 +434,22 @@ def test_a_metric_is_the_axis_and_charts_are_pinned_before_all_others(visit):
     until(
         page, "!location.search.includes('pin') && document.querySelector('#charts .card h3').textContent === 'val.acc'"
     )
+
+
+def test_the_bar_of_the_charts_follows_the_address(visit):
+    page = visit("plain", "?q=aaaa")
+    painted(page, 2)
+    page.evaluate("localStorage.setItem('lx-views', JSON.stringify({mine: '?q=aaaa&m=acc&x=time&logy=1&smooth=0.5'}))")
+    page.click("#views")
+    page.click("text=mine")
+    until(page, "document.querySelector('.panel-bar select').value === 'time'")
+    assert page.input_value("[aria-label='Metrics by a regular expression']") == "acc"
+    assert page.text_content(".panel-bar output") == "0.50"
+    assert page.get_attribute(".panel-bar button:text-is('log y')", "aria-pressed") == "true"
+    assert page.locator("#charts .card").count() == 1
+    page.go_back()
+    until(page, "document.querySelectorAll('#charts .card').length === 3")
+    assert page.input_value(".panel-bar select") == "step"
 
 
 def test_exports_hand_over_files(visit, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import os
@@ -145,6 +146,22 @@ def test_groups_tell_how_many_mean_and_spread(plain):
     assert [len(plain.json(f"/api/runs?{urlencode({'q': each})}")["runs"]) for each in filters] == [4, 4, 4, 3]
 
 
+def test_groups_are_of_what_the_filter_selects_and_ordered_as_the_table_is(plain):
+    def groups(**query):
+        page = " ".join(plain.get(f"/?{urlencode({'group': 'hp.lr', **query})}").text.split())
+        found = re.findall(r'data-filter="([^"]*)".*?>(\d+) runs?<', page)
+        return {html.unescape(where): int(count) for where, count in found}
+
+    best = "hp.lr < 0.05 order by val.acc desc limit 3"
+    assert sum(groups(q=best).values()) == 3
+    for where, count in groups(q=best).items():
+        part = plain.get(f"/?{urlencode({'q': best, 'within': where, 'part': 'table'})}").text
+        assert f'data-total="{count}"' in part
+        assert len(rows(part)) == count
+    assert list(groups(sort="metrics.val.acc")) == list(groups(sort="-metrics.val.acc"))[::-1]
+    assert list(groups(sort="hp.lr")) == [f"`hp.lr` = {lr}" for lr in (0.001, 0.01, 0.02, 0.1)]
+
+
 @pytest.mark.parametrize(
     ("text", "position", "hint"),
     [("hp.lr >", 7, "expected a value"), ("hp.lr >> 2", 7, "expected a value, got '>'"), ("(hp.lr = 1", 10, None), ("hp.lrr > 1", 0, None), ("'open", 0, None)],
@@ -160,6 +177,7 @@ def test_a_filter_that_is_not_understood_tells_where(plain, text, position, hint
     shown = re.search(r'<pre class="filter-error error" role="alert">(.*?)</pre>', page.text, re.DOTALL)
     assert shown is not None
     assert shown[1].startswith(" " * position + "^ ")
+    assert len(html.unescape(shown[1]).split("\n")) == 1 + len(told["details"]) - 2  # less the text and the caret
     assert f'value="{text}"'.replace("'", "&#39;").replace(">", "&gt;") in page.text
 
 
@@ -273,7 +291,7 @@ def test_a_curve_has_its_points_and_a_long_one_its_extremes(plain, tmp_path, mon
     assert one[0]["y"] == roots.curve(0.1, 0)["val.acc"]
     assert one[0]["n"] == 40
     part = plain.json(f"/api/series?metric=val.acc&run={FIRST}&from=10&to=12")["series"][0]
-    assert (part["x"], part["n"]) == ([10, 11, 12], 3)
+    assert (part["x"], part["n"]) == ([9, 10, 11, 12, 13], 5)  # with one more on each side
     assert plain.json(f"/api/series?metric=val.acc&run={FIRST}&x=time")["series"][0]["x"][:2] == [0, 1]
     assert plain.json(f"/api/series?metric=val.acc&run={FIRST}&x=wall")["series"][0]["x"][0] == roots.CREATED + 1
     assert plain.json(f"/api/series?metric=gone&run={FIRST}&run=gone")["series"] == []

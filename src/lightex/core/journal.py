@@ -45,7 +45,22 @@ def encode(record: Record) -> bytes:
     Raises:
         TypeError: a value has no JSON form.
     """
-    return jsonlib.dumps(record, option=jsonlib.OPT_APPEND_NEWLINE | jsonlib.OPT_SERIALIZE_NUMPY)
+    option = jsonlib.OPT_APPEND_NEWLINE | jsonlib.OPT_SERIALIZE_NUMPY
+    try:
+        return jsonlib.dumps(record, option=option)
+    except TypeError:
+        return jsonlib.dumps(_writable(record), option=option)
+
+
+def _writable(value: Any) -> Any:
+    """A value with integers beyond 64 bits as text, and text that is no Unicode (names of files) with escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**64 else str(value)
+    if isinstance(value, dict):
+        return {_writable(key): _writable(item) for key, item in value.items()}
+    return [_writable(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def append(path: Path | str, *records: Record) -> None:

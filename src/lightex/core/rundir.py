@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from typing import Any
 from lightex.core import journal, jsonlib
 from lightex.core.errors import FileMissingError, NewerFormatError, StorageError
 from lightex.core.journal import Record, jsonable
+
+_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48: colours, and what a bar erases
 
 FORMAT = 1
 """Version of the run directory (docs/run-directory.md); readers refuse a newer one."""
@@ -310,14 +313,15 @@ class RunDir:
         return max(times, default=None)
 
     def last_output(self, size: int = 4096) -> list[str]:
-        """The last lines of the output, from its last `size` bytes; a progress bar's line as it last stood."""
+        """The last lines of the output, from its last `size` bytes: a progress bar as it last stood, without colours."""
         try:
             with self.output_file.open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - size))
                 text = file.read().decode(errors="replace")
         except FileNotFoundError:
             return []
-        return [line.rstrip().rsplit("\r", 1)[-1] for line in text.split("\n") if line.strip()]
+        lines = (_ESCAPE.sub("", line).rstrip().rsplit("\r", 1)[-1] for line in text.split("\n"))
+        return [line for line in lines if line.strip()]
 
 
 def short(run_id: str) -> str:

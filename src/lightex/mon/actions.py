@@ -97,6 +97,19 @@ def clone(root: Root, run: Summary, overrides: Sequence[str]) -> str:
     return _lx(root, _project(run), "clone", run.id, *overrides, "--detach")
 
 
+def override(name: str, value: object, text: str) -> str:
+    """A parameter as it was written into a form: a text is one text, also with what means something in an override.
+
+    Args:
+        name: of the parameter.
+        value: what it was.
+        text: what it is to be.
+    """
+    quote = next((mark for mark in "\"'" if mark not in text), "")
+    special = any(letter in ",()[]{}\"'" for letter in text) or text != text.strip()
+    return f"{name}={quote}{text}{quote}" if isinstance(value, str) and special else f"{name}={text}"
+
+
 def pause(root: Root, sweep: str) -> str:
     """Let nothing new of a sweep start; returns what came of it.
 
@@ -211,4 +224,4 @@ def _begin(root: Root, folder: Path, words: Sequence[str], patience: float) -> s
     if code:
         first, *more = lines or [f"exit code {code}"]
         raise LightexError(first.removeprefix("error: "), *more)
-    return lines[-1] if lines else "done"
+    return "; ".join(lines[-2:]) if lines else "done"

@@ -74,7 +74,7 @@ def compare(runs: Sequence[Summary], by: str | None = None, mode: str | None = N
         metrics=([metric] if metric else []) + [name for name in names if name != metric],
         by=metric,
         mode=direction,
-        same={name: runs[0].params[name] for name in params if name not in differing},
+        same={name: runs[0].params.get(name) for name in params if name not in differing},
     )
 
 

@@ -1,6 +1,6 @@
 """The filter language: `hp.lr > 0.01 and status = failed order by val.acc desc limit 10`, made into SQL.
 
-query       [condition] [order by NAME [asc|desc], ...] [limit N]
+query       [condition] [order by NAME [asc|desc], ...] [limit N]: the first N in that order, else the latest N
 condition   terms joined by and (or nothing), or, not, and parentheses
 term        NAME = != < <= > >= VALUE   NAME ~ REGEX   NAME contains TEXT   NAME like PATTERN
             NAME [not] in (VALUE, ...)   NAME is [not] null|nan   WORD: in a run's id, names or note; or a state

@@ -9,7 +9,7 @@ from lightex.core import jsonlib
 from lightex.core.index import Index
 from lightex.core.root import Root
 from lightex.core.summary import Summary
-from lightex.qviz.filters import parse
+from lightex.qviz.filters import Query, parse
 from lightex.qviz.names import FIELDS, Name, Names
 from lightex.qviz.table import Table
 
@@ -98,9 +98,6 @@ def select(
         FilterError: the filter is not understood.
     """
     query = parse(text, Names(index))
-    most = min(each for each in (limit, query.limit, 2**62) if each is not None)
-    if query.limit is not None:
-        most = max(0, min(most, query.limit - offset))
     parts, values = [f"({query.where})"], list(query.values)
     for column, chosen in (("id", within), ("status", states or None)):
         if chosen is not None:
@@ -108,12 +105,17 @@ def select(
             values.append(jsonlib.dumps(list(chosen)).decode())
     if not archived and not any(name.name == "archived" and name.kind == "field" for name in query.names):
         parts.append("NOT archived")
-    where = " AND ".join(parts)
-    found = index.select(where, values, f"{query.order or order}, id DESC", most, offset)
-    total = index.count(where, values) if count else None
-    if total is not None and query.limit is not None:
-        total = min(total, query.limit)
-    return Runs(found, query.names, total)
+    where = limited(query, " AND ".join(parts))
+    found = index.select(where, values, f"{query.order or order}, id DESC", -1 if limit is None else limit, offset)
+    return Runs(found, query.names, index.count(where, values) if count else None)
+
+
+def limited(query: Query, where: str) -> str:
+    """A condition, of as many runs as a filter says: the first ones in its order, or else the latest."""
+    if query.limit is None:
+        return where
+    order = f"{query.order or 'id DESC'}, id DESC"
+    return f"key IN (SELECT key FROM runs WHERE {where} ORDER BY {order} LIMIT {query.limit})"  # noqa: S608  filters' own
 
 
 def runs(filter: str = "", root: str | None = None) -> Runs:

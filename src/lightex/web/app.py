@@ -56,7 +56,7 @@ def make_app(live: Live, token: str | None, cookie: str = "lx", watch: Watch | N
         for task in tasks:
             task.cancel()
 
-    errors: Mapping[Any, Any] = {LightexError: _mistake, HTTPException: _http_error}
+    errors: Mapping[Any, Any] = {LightexError: _mistake, HTTPException: _http_error, Exception: _fault}
     app = Starlette(
         routes=[
             *routes(),
@@ -121,6 +121,15 @@ async def _http_error(request: Request, error: Exception) -> Response:
     page: Response = request.app.state.render(
         request, "error.html", error.status_code, title=str(error.status_code), message=error.detail, details=details
     )
+    return page
+
+
+async def _fault(request: Request, _error: Exception) -> Response:
+    """A mistake of ours: the server writes its traceback to where lx ui was started."""
+    words, details = "LightEx has made a mistake here", ["what went wrong is where lx ui was started: please report it"]
+    if _wants_json(request):
+        return JSONResponse({"error": words, "details": details}, 500)
+    page: Response = request.app.state.render(request, "error.html", 500, title="500", message=words, details=details)
     return page
 
 

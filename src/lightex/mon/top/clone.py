@@ -93,7 +93,9 @@ class CloneForm(ModalScreen[str | None]):
         """
         fields = [self.query_one(f"#field{number}", Input).value for number in range(len(self._params))]
         changed = [
-            f"{name}={now}" for (name, before), now in zip(self._params.items(), fields, strict=True) if now != before
+            actions.override(name, self._run.params[name], now)
+            for (name, before), now in zip(self._params.items(), fields, strict=True)
+            if now != before
         ]
         try:
             return changed + shlex.split(self.query_one("#more", Input).value)

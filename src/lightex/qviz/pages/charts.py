@@ -7,7 +7,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from math import isfinite
 from typing import Any
 
 from starlette.requests import Request
@@ -52,7 +51,8 @@ _CACHE = Cache()
 async def series(request: Request) -> Response:
     """`series` of the runs `run=` for `metric=`: id, x, y, odd (points that are not finite), n (how many there are).
 
-    `x` is step, time, wall or the name of a metric; `points` (default 500) bounds a curve; `from` and `to` bound x.
+    `x` is step, time, wall or the name of a metric; `points` (default 500) bounds a curve; `from` and `to` bound x
+    (with a point more on each side).
     """
     asked = request.query_params
     metric, axis = asked.get("metric", ""), asked.get("x") or "step"
@@ -96,21 +96,23 @@ def curve(
         order = np.argsort(x, kind="stable")
         x, y = x[order], y[order]
     kept = np.isfinite(x)
-    if low is not None:
-        kept &= x >= low
-    if high is not None:
-        kept &= x <= high
     x, y = x[kept], y[kept]
-    finite = np.isfinite(y)
+    finite, inside = np.isfinite(y), np.ones(len(x), bool)
+    if low is not None:
+        inside &= x >= low
+    if high is not None:
+        inside &= x <= high
     odd = [
         {"x": float(at), "kind": "nan" if value != value else "+inf" if value > 0 else "-inf"}  # noqa: PLR0124
-        for at, value in list(zip(x[~finite], y[~finite], strict=True))[:_ODD_SHOWN]
-        if isfinite(at)
+        for at, value in list(zip(x[inside & ~finite], y[inside & ~finite], strict=True))[:_ODD_SHOWN]
     ]
     x, y = x[finite], y[finite]
-    total = len(x)
+    # With a point more on each side: lines go on to the edges.
+    begin = 0 if low is None else max(0, int(np.searchsorted(x, low)) - 1)
+    end = len(x) if high is None else int(np.searchsorted(x, high, "right")) + 1
+    x, y = x[begin:end], y[begin:end]
     places = thin(y, points)
-    return {"x": x[places], "y": y[places], "odd": odd, "n": total}
+    return {"x": x[places], "y": y[places], "odd": odd, "n": len(x)}
 
 
 def warm_up() -> None:

@@ -85,21 +85,23 @@ def _overview(directory: RunDir, run: Summary) -> dict[str, Any]:
         "environment": environment,
         "death": last,
         "cause": CAUSES.get(str(last.get("cause")), ""),
-        "again": _again(run),
+        "again": _again(run, identity),
     }
 
 
-def _again(run: Summary) -> list[tuple[str, str]]:
+def _again(run: Summary, identity: dict[str, Any]) -> list[tuple[str, str]]:
     """Commands that run it again, each with what it does; safe to copy into a shell, whatever a value holds."""
     short = shlex.quote(run.short_id)
-    found = [
-        (f"lx clone {short}", "the same config, the code as it is now"),
-        (f"lx clone {short} hp.NAME=VALUE", "changed"),
-    ]
+    found = []
+    if identity.get("config_reference"):  # else a program has begun it by itself, or submitted it
+        found = [
+            (f"lx clone {short}", "the same config, the code as it is now"),
+            (f"lx clone {short} hp.NAME=VALUE", "changed"),
+        ]
     if run.config_name:
         varied = [f"{name}={value if isinstance(value, str) else _exact(value)}" for name, value in run.varied.items()]
         found.append((shlex.join(["lx", "run", run.config_name, *varied]), "its config as it is now"))
-    if run.status in ENDED and run.status != SUCCEEDED:
+    if run.sweep and run.status in ENDED and run.status != SUCCEEDED:
         found += [(f"lx retry {short}", "this run once more"), (f"lx why {short}", "what may help")]
     return found
 

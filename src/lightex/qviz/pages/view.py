@@ -15,7 +15,7 @@ from lightex.core.summary import Summary
 from lightex.qviz.compare import guess_mode
 from lightex.qviz.filters import Query, order_by, parse
 from lightex.qviz.names import Name, Names
-from lightex.qviz.runs import column_names, value_of
+from lightex.qviz.runs import column_names, limited, value_of
 
 SIZES = (25, 50, 100, 250)
 _PARAMS_SHOWN, _METRICS_SHOWN = 6, 5
@@ -77,6 +77,7 @@ class View:
     runs: list[Summary] = field(default_factory=list)
     columns: list[Column] = field(default_factory=list)
     groups: list[GroupRow] = field(default_factory=list)
+    more_groups: bool = False
     total: int = 0
     all: int = 0
     by: Name | None = None
@@ -102,8 +103,8 @@ def make_view(index: Index, given: QueryParams) -> View:
 
     Args:
         index: of the root.
-        given: q (a filter), sort (NAME or -NAME), page, size, group (NAME), archived ("1"), width (lines of "PIXELS
-            NAME"); several times: col (NAME), freeze (NAME of a column that stays in sight).
+        given: q (a filter), within (a further one), sort (NAME or -NAME), page, size, group (NAME), archived ("1"),
+            width (lines of "PIXELS NAME"); several times: col (NAME), freeze (NAME of a column that stays in sight).
 
     Raises:
         FilterError: the filter is not understood.
@@ -121,21 +122,24 @@ def make_view(index: Index, given: QueryParams) -> View:
     )
     names = Names(index)
     query = parse(view.q, names)
-    where = query.where
+    where, values = query.where, list(query.values)
     if not view.archived and not any(name.name == "archived" for name in query.names):
         where = f"({where}) AND NOT archived"
+    where = limited(query, where)
+    if given.get("within"):
+        further = parse(given["within"], names)
+        where, values = f"({where}) AND ({further.where})", [*values, *further.values]
     view.all = index.count()
-    view.total = index.count(where, query.values)
+    view.total = index.count(where, values)
     view.page = min(view.page, view.pages)
     order = _order(view.sort, names) or query.order or "id DESC"
-    if query.limit is not None:
-        view.total = min(view.total, query.limit)
     offset = (view.page - 1) * view.size
-    view.runs = index.select(where, query.values, f"{order}, id DESC", min(view.size, view.total - offset), offset)
+    view.runs = index.select(where, values, f"{order}, id DESC", view.size, offset)
     view.columns = _columns(view, names, query, given.getlist("freeze"))
     if view.group:
         view.by = names.find(view.group)
-        view.groups = _groups(index, view, names, where, query)
+        found = _groups(index, view, view.by, names, where, values)
+        view.groups, view.more_groups = found[:_GROUPS_SHOWN], len(found) > _GROUPS_SHOWN
     return view
 
 
@@ -218,30 +222,44 @@ def numeric(values: Sequence[Any]) -> bool:
     return bool(known) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
 
 
-def _groups(index: Index, view: View, names: Names, where: str, query: Query) -> list[GroupRow]:
-    """Runs by the value of one name, the largest groups first; metrics by mean, deviation and number."""
-    by = view.by or names.find(view.group)
+def _groups(index: Index, view: View, by: Name, names: Names, where: str, values: Sequence[object]) -> list[GroupRow]:
+    """Runs by the value of one name, as the view is sorted, else the largest groups first; one more than is shown.
+
+    Metrics are told by mean, deviation and number.
+    """
     column = names.column(by)
     metrics = [each for each in view.columns if each.name.kind == "metrics"]
-    sums = ""
-    for each in metrics:
+    inner, outer = "", ""
+    for place, each in enumerate(metrics):
         cell = names.column(each.name)
-        plain = f"CASE WHEN typeof({cell}) = 'text' OR abs({cell}) > 1e300 THEN NULL ELSE {cell} END"
-        sums += f", count({plain}), avg({plain}), avg(({plain}) * ({plain}))"
+        inner += f", CASE WHEN typeof({cell}) = 'text' OR abs({cell}) > 1e300 THEN NULL ELSE {cell} END AS y{place}"
+        outer += f", count(y{place}), avg(y{place}), sum((y{place} - mean{place}) * (y{place} - mean{place}))"
+    means = "".join(f", avg(y{place}) OVER same AS mean{place}" for place in range(len(metrics)))
     rows = index.rows(
-        f"SELECT {column}, count(*){sums} FROM runs WHERE {where} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_GROUPS_SHOWN}",  # noqa: S608  columns of the index's own
-        query.values,
+        f"SELECT x, count(*){outer} FROM (SELECT *{means} FROM (SELECT {column} AS x{inner} FROM runs WHERE {where}) "  # noqa: S608  columns of the index's own
+        f"WINDOW same AS (PARTITION BY x)) GROUP BY x ORDER BY {_order_of_groups(view, by, metrics)} "
+        f"LIMIT {_GROUPS_SHOWN + 1}",
+        values,
     )
     found = []
     for value, count, *more in rows:
         cells = {}
         for place, each in enumerate(metrics):
-            n, mean, square = (float(part) if part is not None else None for part in more[place * 3 : place * 3 + 3])  # type: ignore[arg-type]
-            if n and mean is not None and square is not None:
-                spread = sqrt(max(0.0, square - mean * mean) * n / (n - 1)) if n > 1 else None
-                cells[each.name.text] = (mean, spread, int(n))
+            n, mean, squares = (float(part) if part is not None else None for part in more[place * 3 : place * 3 + 3])  # type: ignore[arg-type]
+            if n and mean is not None and squares is not None:
+                cells[each.name.text] = (mean, sqrt(squares / (n - 1)) if n > 1 else None, int(n))
         found.append(GroupRow(value, int(str(count)), _selects(by, value), cells))
     return found
+
+
+def _order_of_groups(view: View, by: Name, metrics: Sequence[Column]) -> str:
+    way = " DESC" if view.sort.startswith("-") else ""
+    for place, each in enumerate(metrics):
+        if each.sorted:
+            return f"avg(y{place}) IS NULL, avg(y{place}){way}, x"
+    if view.sort.removeprefix("-") == by.text:
+        return f"x IS NULL, x{way}"
+    return "count(*) DESC, x"
 
 
 def _selects(name: Name, value: Any) -> str:

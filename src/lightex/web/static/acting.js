@@ -19,6 +19,12 @@ function sure(question) {
   return new Promise((done) => (dialog.onclose = () => done(dialog.returnValue === "ok")));
 }
 
+/** A text is one text, also with what means something in an override: commas would make a sweep. */
+function written(value, text) {
+  const quote = typeof value === "string" && /[,()[\]{}"']|^\s|\s$/.test(text) ? ['"', "'"].find((mark) => !text.includes(mark)) ?? "" : "";
+  return quote + text + quote;
+}
+
 /** A dialog with the parameters of a run; what is changed goes into a new one. */
 export const clone = told(async (id) => {
   const { runs: [run] } = await ask("api/runs", { q: `run = "${id}"`, archived: "1" });
@@ -26,7 +32,7 @@ export const clone = told(async (id) => {
   const inputs = new Map(params.map(([name, value]) => {
     const text = typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? ""), input = element("input", "input", "", { "aria-label": name });
     input.value = text;
-    return [name, { input, text }];
+    return [name, { input, text, value }];
   }));
   $("cloner-params").replaceChildren(...[...inputs].flatMap(([name, { input }]) => [element("dt", "", name), element("dd", "", [input])]));
   $("cloner-more").value = "";
@@ -38,7 +44,7 @@ export const clone = told(async (id) => {
     event.preventDefault(); // it stays open where the config refuses
     event.submitter.disabled = true;
     try {
-      const overrides = [...inputs].filter(([, { input, text }]) => input.value !== text).map(([name, { input }]) => `${name}=${input.value}`);
+      const overrides = [...inputs].filter(([, { input, text }]) => input.value !== text).map(([name, { input, value }]) => `${name}=${written(value, input.value)}`);
       overrides.push(...$("cloner-more").value.split("\n").map((line) => line.trim()).filter(Boolean));
       const { told: words } = await send("api/act", { do: "clone", runs: [run.id], overrides });
       dialog.close();

@@ -95,7 +95,7 @@ export class LineChart extends Plot {
     const { xLog, yLog, clip, xKind } = this.options, shown = this.visible;
     const x = this.range ?? padded(extent(shown.flatMap((s) => [s.x, s.odd.map((o) => o.x)]), xLog), xLog, 0);
     const curves = shown.flatMap((s) => [[s.x, s.y], ...(s.raw ? [[s.raw.x, s.raw.y]] : []), ...(s.low && !clip ? [[s.x, s.low], [s.x, s.high]] : [])]);
-    const inView = curves.map(([xs, ys]) => ys.subarray(firstFrom(xs, x[0]), firstFrom(xs, x[1] + Math.abs(x[1]) * 1e-12)));
+    const inView = curves.map(([xs, ys]) => ys.subarray(Math.max(0, firstFrom(xs, x[0]) - 1), firstFrom(xs, x[1] + Math.abs(x[1]) * 1e-12) + 1));
     this.#remark(shown);
     this.axes(ctx, { range: x, log: xLog, kind: xKind }, { range: padded(extent(inView, yLog, clip ? 0.01 : 0), yLog), log: yLog });
     for (const s of shown) {

@@ -48,12 +48,15 @@ function line(name, on, frozen) {
   return node;
 }
 
+/** Shows the names that a regular expression finds, with or without their kind: ^val finds metrics.val.acc. */
 function filter() {
-  let wanted;
+  let wanted = null;
   try {
     wanted = new RegExp($("chooser-find").value, "i");
-  } catch {
-    return;
+  } catch { /* it is marked; what is shown stays */ }
+  $("chooser-find").setAttribute("aria-invalid", String(!wanted));
+  for (const one of wanted ? $("chooser-list").children : []) {
+    const name = one.querySelector("input").value;
+    one.hidden = !wanted.test(name) && !wanted.test(name.slice(name.indexOf(".") + 1));
   }
-  for (const one of $("chooser-list").children) one.hidden = !wanted.test(one.querySelector("input").value);
 }

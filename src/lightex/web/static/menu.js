@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 /** A menu below a button. @param {[string, () => void][]} items */
 export function menu(button, items) {
   document.querySelector(".menu.open")?.remove();
+  if (!items.length) items = [["Nothing to do here", () => {}]];
   const list = element("ul", "menu open", items.map(([word, act]) => {
     const one = element("button", "", word, { role: "menuitem", type: "button" });
     one.onclick = () => (close(), act());

@@ -21,16 +21,24 @@ export async function note(picked, done) {
   $("noter-note").placeholder = one ? "" : "empty: their notes stay";
   $("noter-tags").value = had.join("\n");
   [away.checked, away.indeterminate] = [Boolean(one?.archived), !one];
-  $("noter").returnValue = "";
+  $("noter-error").hidden = true;
   $("noter").showModal();
-  await new Promise((closed) => $("noter").addEventListener("close", closed, { once: true }));
-  if ($("noter").returnValue !== "ok") return;
-  const tags = tagsOf($("noter-tags").value), before = tagsOf(had.join("\n")), value = { runs, tags: {} };
-  for (const [name, text] of tags) if (before.get(name) !== text) value.tags[name] = text;
-  for (const name of before.keys()) if (!tags.has(name)) value.tags[name] = null;
-  if (one ? $("noter-note").value !== one.note : $("noter-note").value) value.note = $("noter-note").value;
-  if (!away.indeterminate) value.archived = away.checked;
-  const { changed } = await send("api/notes", value);
-  toast(`noted on ${changed.length} run${changed.length === 1 ? "" : "s"}`, "good");
-  await done();
+  $("noter").querySelector("form").onsubmit = async (event) => {
+    if (event.submitter?.value !== "ok") return;
+    event.preventDefault(); // it stays open, with what was written, until it is noted
+    try {
+      const tags = tagsOf($("noter-tags").value), before = tagsOf(had.join("\n")), value = { runs, tags: {} };
+      for (const [name, text] of tags) if (before.get(name) !== text) value.tags[name] = text;
+      for (const name of before.keys()) if (!tags.has(name)) value.tags[name] = null;
+      if (one ? $("noter-note").value !== one.note : $("noter-note").value) value.note = $("noter-note").value;
+      if (!away.indeterminate) value.archived = away.checked;
+      const { changed } = await send("api/notes", value);
+      $("noter").close();
+      toast(`noted on ${changed.length} run${changed.length === 1 ? "" : "s"}`, "good");
+      await done();
+    } catch (error) {
+      $("noter-error").textContent = error.message;
+      $("noter-error").hidden = false;
+    }
+  };
 }

@@ -4,7 +4,7 @@ import { element, middle } from "./format.js";
 import { ask, told } from "./page.js";
 
 const AT_ONCE = 4; // requests on their way
-const SHOWN = 60; // charts of a section, until more are asked for
+const SHOWN = 60; // charts of a section at first
 const OPEN = 24; // charts of sections that are open from the start
 const KINDS = { step: "number", time: "relative", wall: "wall" };
 const CROWD = 30; // curves beyond which the mean is shown
@@ -31,18 +31,17 @@ export class Panel {
 
   #bar() {
     const field = (label, node) => element("label", "field", [label, node]);
+    this.toggles = {};
     const button = (word, name, title) => {
-      const node = element("button", "btn", word, { type: "button", title, "aria-pressed": String(this.state.get(name) === "1") });
+      const node = this.toggles[name] = element("button", "btn", word, { type: "button", title });
       node.onclick = () => {
         const on = node.getAttribute("aria-pressed") !== "true";
-        node.setAttribute("aria-pressed", String(on));
         this.#set({ [name]: on ? "1" : name === "mean" && this.crowd ? "0" : "" });
+        this.#sync();
       };
       return node;
     };
-    this.mean = button("mean", "mean", `Mean and band instead of each curve; from the start where there are more than ${CROWD}`);
     this.find = element("input", "input", "", { type: "search", placeholder: "metrics: regex", "aria-label": "Metrics by a regular expression", size: "14" });
-    this.find.value = this.state.get("m");
     this.find.oninput = () => {
       this.state.set({ m: this.find.value });
       this.build();
@@ -52,13 +51,24 @@ export class Panel {
       this.cards.forEach((card) => card.range[0] !== null && card.chart.reset()); // it was of another axis
       this.#set({ x: axis.value === "step" ? "" : axis.value }, true);
     };
-    const smooth = element("input", "", "", { type: "range", min: "0", max: "0.99", step: "0.01", "aria-label": "Smoothing" }), amount = element("output");
-    smooth.value = this.state.get("smooth") || "0";
-    const tell = () => (amount.textContent = Number(smooth.value).toFixed(2));
-    smooth.oninput = () => (tell(), this.#set({ smooth: smooth.value === "0" ? "" : smooth.value }));
-    tell();
-    this.bar = element("div", "row tools panel-bar", [this.find, field("x", axis), element("div", "field", ["smooth", smooth, amount]), element("div", "joined", [button("log x", "logx", "Logarithmic x"),
-      button("log y", "logy", "Logarithmic y"), button("clip", "clip", "Leave outliers out of view"), this.mean])]);
+    const smooth = this.smooth = element("input", "", "", { type: "range", min: "0", max: "0.99", step: "0.01", "aria-label": "Smoothing" });
+    this.amount = element("output");
+    smooth.oninput = () => {
+      this.#set({ smooth: smooth.value === "0" ? "" : smooth.value });
+      this.#sync();
+    };
+    this.bar = element("div", "row tools panel-bar", [this.find, field("x", axis), element("div", "field", ["smooth", smooth, this.amount]), element("div", "joined", [button("log x", "logx", "Logarithmic x"),
+      button("log y", "logy", "Logarithmic y"), button("clip", "clip", "Leave outliers out of view"),
+      button("mean", "mean", `Mean and band instead of each curve; as a rule of more than ${CROWD}`)])]);
+  }
+
+  /** The bar tells what the address says. */
+  #sync() {
+    this.find.value = this.state.get("m");
+    this.smooth.value = this.state.get("smooth") || "0";
+    this.amount.textContent = Number(this.smooth.value).toFixed(2);
+    for (const [name, node] of Object.entries(this.toggles)) node.setAttribute("aria-pressed", String(name === "mean" ? this.#meant() : this.state.get(name) === "1"));
+    this.#axes();
   }
 
   /** What x may be: the steps, a time, or any metric. */
@@ -92,11 +102,10 @@ export class Panel {
 
   /** Shows other runs. @param {{id: string, label: string, live: boolean, group?: string}[]} runs @param {string[]} metrics @param {string} none what to say where there are none */
   show(runs, metrics, none = "") {
-    const same = metrics.join("\n") === this.metrics.join("\n");
-    Object.assign(this, { runs, metrics, none, crowd: runs.length > CROWD });
-    this.mean.setAttribute("aria-pressed", String(this.#meant()));
+    const wanted = [...metrics, this.state.get("m"), ...this.pins].join("\n"), same = wanted === this.built;
+    Object.assign(this, { runs, metrics, none, built: wanted, crowd: runs.length > CROWD });
+    this.#sync();
     this.styles = stylesOf(runs.map((run) => run.id));
-    this.#axes();
     if (same && this.cards.size) this.refresh();
     else this.build();
   }

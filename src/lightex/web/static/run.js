@@ -16,6 +16,8 @@ if ($("charts")) {
   panel.show([{ id, label, live: !ended }], JSON.parse(metrics));
 }
 
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
 const note = told(async () => (await import("./notes.js")).note(new Map([[id, label]]), () => location.reload()));
 $("note").onclick = note;
 keys({ ".": note });

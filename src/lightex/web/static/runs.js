@@ -3,6 +3,7 @@ import { at, keys, paint, split, toast, told, watch } from "./page.js";
 import { Panel, address } from "./panel.js";
 
 const $ = (id) => document.getElementById(id);
+const SELECT = "select runs first: x, or the boxes on the left";
 const picked = new Map(); // id -> label, over all pages of the table
 let cursor = -1;
 
@@ -63,7 +64,7 @@ function ready() {
   const shown = [];
   for (const row of document.querySelectorAll("#table tbody tr")) {
     if (row.dataset.id) shown.push({ id: row.dataset.id, label: labelOf(row), live: row.dataset.status === "RUNNING", group });
-    else group = row.querySelector(".expand").textContent.replace(/^[▸▾] /, "");
+    else group = row.querySelector(".expand")?.textContent.replace(/^[▸▾] /, "") ?? group;
   }
   panel.show(shown, shown.length ? JSON.parse($("table").dataset.metrics) : [], "Open a group to see the curves of its runs.");
   if (address.get("width") || document.querySelector("#table .frozen")) widths();
@@ -104,7 +105,7 @@ function move(step) {
 }
 
 function compare() {
-  if (picked.size < 2) toast("select two runs or more: x, or the boxes on the left");
+  if (picked.size < 2) toast(SELECT);
   else location.href = at("compare", [...picked.keys()].map((id) => ["run", id]));
 }
 
@@ -122,7 +123,7 @@ section.addEventListener("click", (event) => {
     address.set({ hide: [...hidden].join(",") });
     setEye(row, on);
     panel.hide(row.dataset.id, !on);
-  } else if (button?.classList.contains("expand")) told(async () => (await import("./groups.js")).expand(button, address.get("q"), (q) => fetchTable(query({ group: null, q, col: shownColumns(), page: null })), ready))();
+  } else if (button?.classList.contains("expand")) told(async () => (await import("./groups.js")).expand(button, (values) => fetchTable(query({ ...values, col: shownColumns() })), ready))();
 });
 section.addEventListener("change", ({ target }) => {
   if (target.id === "all") rows().forEach((row) => pick(row, target.checked));
@@ -147,7 +148,7 @@ $("unpick").onclick = () => {
   picked.clear();
   ready();
 };
-// What is seldom wanted is fetched when it is.
+// Fetched when it is wanted.
 const offer = told(async () => {
   const before = $("q").value, { complete } = await import("./complete.js");
   $("q").removeEventListener("focus", offer);
@@ -164,7 +165,7 @@ const shownColumns = () => [...document.querySelectorAll("#table thead th button
 
 const note = told(async () => {
   if (picked.size) await (await import("./notes.js")).note(picked, load);
-  else toast("select some runs first: x, or the boxes on the left");
+  else toast(SELECT);
 });
 $("note").onclick = note;
 
