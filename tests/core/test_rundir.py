@@ -35,6 +35,11 @@ def test_a_newer_format_is_refused(run_dir):
         _ = RunDir(run_dir.path).identity
 
 
+def test_last_output_holds_nothing_that_a_terminal_obeys(run_dir):
+    run_dir.output_file.write_text("\x1b[32mgreen\x1b[0m\n\x1b]0;title\x07\x1b[2J\x1b[Hgone\x08\n\x1b7\n\tend\n")
+    assert run_dir.last_output() == ["green", "gone", "\tend"]
+
+
 def test_last_output_shows_a_progress_bar_as_it_last_stood(run_dir):
     run_dir.output_file.write_bytes(b"start\n10%\r20%\r30%\nend\n")
     assert run_dir.last_output() == ["start", "30%", "end"]

@@ -144,6 +144,17 @@ def test_a_job_on_its_own_gpu_is_no_stranger_there(dispatcher, known_by):
             each.wait()
 
 
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_text("{")])
+def test_a_book_that_is_lost_is_written_again_though_nothing_changes(dispatcher, book, monkeypatch, spoil):
+    monkeypatch.setattr("lightex.dispatcher.leases._SURE", 0.0)
+    one, two = dispatcher(), dispatcher()
+    first, second = job("a-0", cpus=3), job("b-0", cpus=2)
+    assert one.lease([first]) is first
+    spoil(book.path)
+    one.flush()
+    assert two.lease([second]) is None
+
+
 def test_two_dispatchers_share_one_machine(dispatcher):
     one, two = dispatcher(), dispatcher()
     first, second = job("a-0", cpus=3), job("b-0", cpus=2)

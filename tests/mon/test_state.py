@@ -107,3 +107,24 @@ def test_a_sweep_is_a_row_with_what_is_left_of_it(root):
         sweep.release()
         index.refresh()
         assert not picture(index).sweeps[0].at_work
+
+
+def test_the_lost_are_shown_and_the_latest_sweep_comes_first(root):
+    gone = {**process_mark(os.getpid()), "pid": 2**22 + 1}
+    make(root, "260101-000000-zzzz-000", "RUNNING", process=gone, sweep="zzzz")
+    make(root, "260101-000001-aaaa-000", "RUNNING", "SUCCEEDED", process=gone, sweep="aaaa")
+    make(root, "260101-000002-mmmm-000", "RUNNING", "SUCCEEDED", process=gone, sweep="mmmm")
+    with Index(root) as index:
+        seen = picture(index)
+    assert {run.status: run.sweep for run in seen.ended if run.status == "LOST"} == {"LOST": "zzzz"}
+    assert (len(seen.ended), seen.ended_in_all) == (3, 3)
+    assert [sweep.id for sweep in seen.sweeps] == ["mmmm", "aaaa", "zzzz"]
+
+
+def test_of_a_sweep_that_nobody_works_on_no_time_is_told(root):
+    mark = process_mark(os.getpid())
+    make(root, "260101-000000-aaaa-000", "RUNNING", "SUCCEEDED", process=mark, sweep="aaaa")
+    make(root, "260101-000000-aaaa-001", sweep="aaaa")
+    with Index(root) as index:
+        (sweep,) = picture(index).sweeps
+    assert (sweep.ended, sweep.total, sweep.left) == (1, 2, None)

@@ -96,11 +96,21 @@ def group(ctx: click.Context, root: str | None, directory: str | None) -> None:
     ctx.obj = root
 
 
+def _open_streams() -> None:
+    """Have all three standard streams, also where some were closed (`lx run grid >&-`): no file takes their place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run `lx`; the one place that prints errors and exits.
 
     Exit codes: 0 all is well; 1 a run failed; 2 a mistake in what was asked; 130 interrupted.
     """
+    _open_streams()
     try:
         code: Any = group.main(arguments, prog_name="lx", standalone_mode=False)
     except click.exceptions.Abort:

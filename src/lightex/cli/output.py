@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,9 +33,35 @@ def paint(text: str, colour: str | None = None, **style: Any) -> str:
     return click.style(text, fg=colour, **style) if (colour or style) and colourful() else text
 
 
+@contextmanager
+def heard_or_not() -> Iterator[None]:
+    """What is said within is no reason to stop, though nobody hears it: what runs matters more.
+
+    Where the terminal was closed or the pipe is broken, nothing is said there any more; on a full disk, until there is
+    room again.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return
+        for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+            try:
+                stream.flush()
+            except OSError:
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, descriptor)
+                os.close(null)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON for machines."""
     click.echo(jsonlib.dumps(jsonable(value), option=jsonlib.OPT_INDENT_2).decode())
+
+
+def plain(text: str) -> str:
+    """A text of a run in one line, without what a terminal would obey."""
+    return text.translate(_CONTROL)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -44,7 +72,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
         rows: cells, uncoloured.
         right: the columns that are set flush right (numbers).
     """
-    rows = [[cell.translate(_CONTROL) for cell in row] for row in rows]
+    rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     room = terminal_width() - sum(width + 2 for width in widths[:-1])
     for number, row in enumerate((header, *rows)):

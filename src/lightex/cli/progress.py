@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightex.cli.output import COLOURS, paint
+from lightex.cli.output import COLOURS, heard_or_not, paint, plain
 from lightex.core.naming import label, short_names, show
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, SUCCEEDED
 from lightex.core.summary import latest_metrics
@@ -54,17 +54,27 @@ class Progress:
             self._live = Live(auto_refresh=False, transient=True)
             self._live.start()
         else:
-            click.echo(f"{self.name}  {self.sweep}  {self.total} experiment{'s' * (self.total != 1)}")
+            with heard_or_not():
+                click.echo(f"{self.name}  {self.sweep}  {self.total} experiment{'s' * (self.total != 1)}")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live:
-            self._live.stop()
+            with heard_or_not():
+                self._live.stop()
 
     def __call__(self, queue: Queue, job: Job | None, state: JobState | None) -> None:
         """Take note of a change (see `dispatcher.queue.Watcher`)."""
+        if job and state and state.state in ENDED:
+            self.pruned += state.cause == "pruned"
+            if state.state in (FAILED, LOST):
+                self.failures.append((job, state))
+        with heard_or_not():
+            self._tell(queue, job, state)
+
+    def _tell(self, queue: Queue, job: Job | None, state: JobState | None) -> None:
         if queue.stopping and not self._stopping:
             self._stopping = True
             grace = max((entry.job.grace for entry in queue.running.values()), default=0)
@@ -75,12 +85,8 @@ class Progress:
         self._hindered = queue.hindrance is not None
         if job and state and state.state == QUEUED:
             self._say(f"{'':>9}  {paint('QUEUED   ')}  {job.run.short_id}  {state.reason}")
-        if job and state and state.state in ENDED:
-            self.pruned += state.cause == "pruned"
-            if state.state in (FAILED, LOST):
-                self.failures.append((job, state))
-            if not (state.state == CANCELLED and self._stopping):
-                self._ended(queue, job, state)
+        if job and state and state.state in ENDED and not (state.state == CANCELLED and self._stopping):
+            self._ended(queue, job, state)
         if self._live and time.time() - self._drawn > _REDRAW:
             self._drawn = time.time()
             self._live.update(self._picture(queue), refresh=True)
@@ -94,19 +100,21 @@ class Progress:
         cancelled = ended[CANCELLED] - self.pruned
         parts += [paint(f"{cancelled} cancelled", "yellow")] if cancelled else []
         steps = [f"lx compare {self.sweep}"] if ended[SUCCEEDED] else []
-        steps += [f"lx why {self.failures[-1][0].run.short_id}"] if self.failures else []
+        there = [job.run for job, _ in self.failures if job.run.path.exists()]
+        steps += [f"lx why {there[-1].short_id}"] if there else []
         steps += [f"lx resume {self.sweep}"] if failed or cancelled else []
         took = format_duration(time.time() - self.began)
-        if news := self.news():
-            click.echo(news)
-        click.echo(f"{', '.join(parts)} in {took}. Next: {' · '.join(steps)}")
+        with heard_or_not():
+            if news := self.news():
+                click.echo(news)
+            click.echo(f"{', '.join(parts)} in {took}. Next: {' · '.join(steps)}")
         if stopped == "Ctrl-C":
             return 130
         return 0 if ended[SUCCEEDED] + self.pruned == self.total else 1
 
     def _ended(self, queue: Queue, job: Job, state: JobState) -> None:
         count = f"{sum(queue.ended.values())}/{self.total}"
-        reason = f"  {state.reason}" if state.reason else ""
+        reason = f"  {plain(state.reason)}" if state.reason else ""
         reason += f"  (lx why {job.run.short_id})" if state.state in (FAILED, LOST) else ""
         if self._live and state.state == SUCCEEDED:
             return

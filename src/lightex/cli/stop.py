@@ -12,6 +12,8 @@ from lightex.core.root import Root, SweepDir
 from lightex.core.rundir import ENDED, RunDir
 
 _LOOK = 0.1  # seconds between two looks
+_QUIET = 2.0  # seconds after which it is said what is waited for
+_SILENT = 15.0  # seconds after their grace that runs should have ended within
 
 
 @click.command()
@@ -50,11 +52,27 @@ def command(root: str | None, which: tuple[str, ...], kill: bool, reason: str | 
             from lightex.supervision import end_unwatched  # it loads engines
 
             end_unwatched(sweep, ids, reason, kill)
-    while any(map(_open, waiting)) or any(sweep.supervised for sweep in at_work):
-        time.sleep(_LOOK)
+    _wait(waiting, at_work, kill)
     count = len(waiting)
     names = [*(sweep.id for sweep in at_work), *singles]
     click.echo(f"{count} run{'s' * (count != 1)} ended. Next: lx resume {' '.join(names)}")
+
+
+def _wait(runs: list[RunDir], sweeps: list[SweepDir], kill: bool) -> None:
+    """Wait for the ends, and say so where they do not come at once."""
+    grace = 0.0 if kill else max((float(run.config.get("grace") or 0) for run in runs), default=0.0)
+    told = (
+        f"{len(runs)} run{'s' * (len(runs) != 1)}, {grace:g} s of grace: waiting for the end (Ctrl-C leaves it to lx)"
+    )
+    silent = (
+        "no lx has answered: is its machine up, the file system in reach? One that was stopped: kill -CONT its process"
+    )
+    words = {_QUIET: told, grace + _SILENT: silent}
+    began = time.monotonic()
+    while any(map(_open, runs)) or any(sweep.supervised for sweep in sweeps):
+        for after in [after for after in words if time.monotonic() - began > after]:
+            click.echo(words.pop(after), err=True)
+        time.sleep(_LOOK)
 
 
 def _meant(folder: Root, which: tuple[str, ...]) -> tuple[dict[str, SweepDir], dict[str, RunDir]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lightex.cli.output import COLOURS, paint, print_json
+from lightex.cli.output import COLOURS, paint, plain, print_json
 from lightex.core.naming import label
 from lightex.core.root import Root
 from lightex.core.rundir import QUEUED
@@ -25,10 +25,10 @@ def command(root: str | None, /, run: str, as_json: bool) -> None:
         return
     summary = found.summary
     state = paint(summary.status, COLOURS.get(summary.status))
-    reason = f": {summary.reason}" if summary.reason and summary.status != QUEUED else ""
+    reason = f": {plain(summary.reason)}" if summary.reason and summary.status != QUEUED else ""
     click.echo(f"{paint(summary.short_id, bold=True)}  {summary.experiment}  {label(summary.varied)}  {state}{reason}")
     for fact in found.facts:
-        click.echo(f"  {fact}")
+        click.echo(f"  {plain(fact)}")
     _lines(found)
     for number, step in enumerate(found.steps):
         click.echo(f"  {'try' if number == 0 else '':<10}  {step}")
@@ -36,4 +36,4 @@ def command(root: str | None, /, run: str, as_json: bool) -> None:
 
 def _lines(found: Why) -> None:
     for number, line in enumerate(found.last_lines[-_SHOWN:]):
-        click.echo(f"  {'last lines' if number == 0 else '':<10}  {line}")
+        click.echo(f"  {'last lines' if number == 0 else '':<10}  {plain(line)}")

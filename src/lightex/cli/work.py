@@ -11,7 +11,7 @@ import click
 
 from lightex import supervision
 from lightex.cli.loggers import settle
-from lightex.cli.output import print_error
+from lightex.cli.output import heard_or_not, print_error
 from lightex.cli.progress import Progress
 from lightex.cli.telling import Telling
 from lightex.core.errors import LightexError, UnreachableError
@@ -88,16 +88,19 @@ def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float, cho
         watch = trials.watch(progress) if trials else progress
         ended, stopped, left = supervise(sweep, work, replace(rules, source=trials), watch)
     code = progress.conclude(ended, stopped)
-    if trials and trials.silent:
-        click.echo(f"warning: {trials.silent} runs succeeded without logging {trials.metric}", err=True)
     if trials and trials.stuck:
-        print_error(trials.stuck)
         code = trials.stuck.exit_code
     if left:
-        print_error(left)
-        click.echo("  what was written is in the cache (docs/storage.md), and is sent by the next run there", err=True)
         code = code or left.exit_code
-    settle(sweep.runs() if trials else [job.run for job in work.all_jobs], sync_wait, sweep.id)
+    with heard_or_not():
+        if trials and trials.silent:
+            click.echo(f"warning: {trials.silent} runs succeeded without logging {trials.metric}", err=True)
+        if trials and trials.stuck:
+            print_error(trials.stuck)
+        if left:
+            print_error(left)
+            click.echo("  what was written is in the cache (docs/storage.md), the next run there sends it", err=True)
+        settle(sweep.runs() if trials else [job.run for job in work.all_jobs], sync_wait, sweep.id)
     return code or (1 if others else 0)
 
 

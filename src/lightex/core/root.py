@@ -245,10 +245,17 @@ class SweepDir:
         return taken
 
     def claim(self) -> bool:
-        """Become the one dispatcher of this sweep, until the process ends; False if another is."""
+        """Become the one dispatcher of this sweep, until the process ends; False if another is.
+
+        Raises:
+            StorageError: its folder cannot be written.
+        """
         if self._lock is not None:
             return True
-        self._lock = claimed(self.path / "lock")
+        try:
+            self._lock = claimed(self.path / "lock")
+        except OSError as error:
+            raise journal.cannot_write(self.path / "lock", error) from error
         return self._lock is not None
 
     def release(self) -> None:

@@ -16,7 +16,10 @@ from lightex.core import journal, jsonlib
 from lightex.core.errors import FileMissingError, NewerFormatError, StorageError
 from lightex.core.journal import Record, jsonable
 
-_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48: colours, and what a bar erases
+# ECMA-48: control sequences (colours, erasing), strings for the terminal itself (its title), all other controls.
+_ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
 
 FORMAT = 1
 """Version of the run directory (docs/run-directory.md); readers refuse a newer one."""
@@ -313,14 +316,14 @@ class RunDir:
         return max(times, default=None)
 
     def last_output(self, size: int = 4096) -> list[str]:
-        """The last lines of the output, from its last `size` bytes: a progress bar as it last stood, without colours."""
+        """The last lines of the output, of its last `size` bytes: bars as they last stood, nothing a terminal obeys."""
         try:
             with self.output_file.open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - size))
                 text = file.read().decode(errors="replace")
         except FileNotFoundError:
             return []
-        lines = (_ESCAPE.sub("", line).rstrip().rsplit("\r", 1)[-1] for line in text.split("\n"))
+        lines = (_ESCAPE.sub("", line.rstrip().rsplit("\r", 1)[-1]) for line in text.split("\n"))
         return [line for line in lines if line.strip()]
 
 

@@ -102,6 +102,8 @@ def summary_of(run: RunDir, events: Sequence[Record], logged: Logged, supervised
     last: Record = events[-1] if events else {"state": QUEUED}
     status, reason = seen_state(last, identity.get("sweep"), supervised)
     began: Record = next((event for event in reversed(events) if event.get("state") == "RUNNING"), {})
+    if status in ENDED and began.get("attempt", 1) != last.get("attempt", 1):
+        began = {}  # it has ended before it was started once more
     process = began.get("process")
     tags = {**(run.config.get("tags") or {}), **logged.tags, **notes["tags"]}
     summary = Summary(

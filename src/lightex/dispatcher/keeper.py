@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Container
+from contextlib import suppress
 from pathlib import Path
 
 from lightex.core import journal
@@ -44,8 +45,7 @@ def keep(work: Callable[[bool], int], ledger: Path) -> int:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_SIGNALS, signal.SIGCHLD})
     try:
         for _ in range(_MOST_RESTARTS):
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
             child = os.fork()
             if child == 0:
                 _work(work, again, before)
@@ -55,8 +55,8 @@ def keep(work: Callable[[bool], int], ledger: Path) -> int:
             if -code in _SIGNALS:  # it was asked to end, before or after its own handlers stood
                 return 128 - code
             again = True
-            print(f"lx: the supervisor was killed ({signal.Signals(-code).name}); another one goes on", file=sys.stderr)
-        print(f"lx: it was killed {_MOST_RESTARTS} times; nothing goes on until: lx resume", file=sys.stderr)
+            _say(f"lx: the supervisor was killed ({signal.Signals(-code).name}); another one goes on")
+        _say(f"lx: it was killed {_MOST_RESTARTS} times; nothing goes on until: lx resume")
         return 1
     finally:
         _adopt_orphans(False)  # the caller may live on, and would collect zombies
@@ -69,12 +69,22 @@ def _work(work: Callable[[bool], int], again: bool, mask: set[int | signal.Signa
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = work(again)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
     except BaseException:  # noqa: BLE001  the last frame there is
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # its terminal or its pipe is gone, its disk is full
+            stream.flush()
+
+
+def _say(words: str) -> None:
+    with suppress(OSError):
+        print(words, file=sys.stderr, flush=True)
 
 
 def _wait(child: int, ledger: Path) -> int:

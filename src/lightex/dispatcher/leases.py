@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from lightex.core.errors import StorageError
 from lightex.core.liveness import user
 from lightex.core.rundir import short
 from lightex.dispatcher.board import Board
@@ -20,6 +22,7 @@ from lightex.dispatcher.job import Job
 PATIENCE = 30.0
 """Seconds that a job lets smaller ones overtake it; then what it needs is kept free for it."""
 
+_SURE = 2.0  # seconds between two looks whether the book still says what is held: it may have been removed
 _NAMED = 3  # holders that are told by name
 
 
@@ -41,6 +44,7 @@ class Leases:
         self.held: dict[str, Entry] = {}
         self.contended = False
         self._wish: Entry | None = None
+        self._sure_until = 0.0
         self._late_since: float | None = None  # when what the book does not say yet came about
 
     def lease(self, heads: Sequence[Job]) -> Job | None:
@@ -102,7 +106,13 @@ class Leases:
 
     def flush(self, after: float = 0.0) -> None:
         """Enter in the book what it does not say yet, if that is so for so many seconds: the next lease does it too."""
-        if self._late_since is not None and time.monotonic() - self._late_since >= after:
+        now = time.monotonic()
+        if self._late_since is None and self.held and now >= self._sure_until:
+            self._sure_until = now + _SURE
+            with suppress(StorageError):
+                said = {entry.run for entry in self.book.read().leases}
+                self._late_since = None if self.held.keys() <= said else -float("inf")
+        if self._late_since is not None and now - self._late_since >= after:
             with self.book.open() as page:
                 self._enter(page)
 

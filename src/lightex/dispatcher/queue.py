@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -111,7 +112,7 @@ class Queue:
 
         Raises:
             StorageError: a run directory cannot be written any more, or there is no room and it was asked to stop at
-                once; what runs is killed first.
+                once; what runs is ended first.
         """
         try:
             while self.running or self.backlog or self._more_may_come():
@@ -122,6 +123,9 @@ class Queue:
                 if self.leases:
                     self.leases.flush(after=_LATE)
                 self._look()
+        except BaseException:
+            self._give_up()
+            raise
         finally:
             for handle, entry in self.running.items():
                 self.engine.cancel(handle, force=True)
@@ -132,6 +136,20 @@ class Queue:
                 self.leases.flush()
             self.engine.close()
         return self.ended
+
+    def _give_up(self) -> None:
+        """End what runs, each within its grace: something is wrong here, and nobody would look after it any more."""
+        with suppress(Exception):  # whatever is wrong is told already; what does not end is killed
+            for handle, entry in self.running.items():
+                if entry.ending is None:
+                    self._ask_to_end(handle, "cancelled", "lx has failed")
+            while not self._kill and any(time.monotonic() < (e.kill_at or 0.0) for e in self.running.values()):
+                for handle, state in self.engine.poll(list(self.running), _TICK).items():
+                    if state.state in ENDED:
+                        entry = self.running.pop(handle)
+                        end = certify(entry.job.run, replace(state, process=None), entry.ending)
+                        event: Record = {"time": time.time(), "attempt": entry.job.attempt} | end.known()
+                        entry.job.run.append_event(event)
 
     def stop(self, reason: str) -> None:
         """End everything, cleanly; a second call kills what still runs. Safe in a signal handler."""

@@ -59,7 +59,9 @@ def why(run: RunDir) -> Why:
         return _at_work(run, summary, events)
     if last.get("state") not in ENDED:  # its dispatcher was killed as well
         steps = [f"lx resume {summary.sweep}"] if summary.sweep else []
-        return Why(summary, "lost", [_attempts(events)], run.last_output()[-LAST_LINES:], steps)
+        return Why(
+            summary, "lost", [fact for fact in [_attempts(events)] if fact], run.last_output()[-LAST_LINES:], steps
+        )
     cause = last.get("cause")
     facts = [_usage(last), *([f"cause: {cause}, {CAUSES[cause]}"] if cause in CAUSES else []), _attempts(events)]
     lines = last.get("last_lines") or run.last_output()[-LAST_LINES:]
@@ -70,7 +72,12 @@ def _pending(run: RunDir, root: Root, summary: Summary, last: Record) -> Why:
     sweep = root.sweep(summary.sweep) if summary.sweep else None
     if not sweep or not sweep.supervised:
         return Why(summary, None, ["waits for a dispatcher: none is at work on it"], [], [f"lx resume {summary.sweep}"])
-    ahead = [other for other in sweep.runs() if other.id < run.id and other.events()[-1].get("state") == QUEUED]
+    own_place = _place(run, run.events())
+    ahead = [
+        other
+        for other in sweep.runs()
+        if (events := other.events())[-1].get("state") == QUEUED and _place(other, events) < own_place
+    ]
     facts, steps = [], []
     for name in run.identity.get("after") or ():
         other = RunDir(root.path / name)
@@ -89,6 +96,12 @@ def _pending(run: RunDir, root: Root, summary: Summary, last: Record) -> Why:
     if ahead and not _of_its_own(facts):
         facts.append(f"before it in its sweep: {len(ahead)}; the first waits for {sweep.waits_for}")
     return Why(summary, None, facts, [], [*steps, f"lx ls {sweep.id}"])
+
+
+def _place(run: RunDir, events: list[Record]) -> tuple[int, str]:
+    """What the runs of a queue are ordered by."""
+    changed = (event["changes"]["priority"] for event in reversed(events) if "priority" in (event.get("changes") or {}))
+    return -int(next(changed, run.config.get("priority") or 0)), run.id
 
 
 def _of_its_own(facts: list[str]) -> bool:

@@ -6,7 +6,9 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
+from lightex.core.journal import number
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 
@@ -47,7 +49,7 @@ def progress_of(summary: Summary, now: float | None = None) -> Progress | None:
     """
     moment = time.time() if now is None else now
     if told := summary.progress:
-        done, total = float(told["done"] or 0), told["total"]
+        done, total = _finite(told["done"]) or 0.0, _finite(told["total"])
         gained, passed = done - float(told["first"] or 0), float(told["time"] or 0) - float(told["since"] or 0)
         left = None
         if total and gained > 0 and passed > 0:
@@ -56,13 +58,19 @@ def progress_of(summary: Summary, now: float | None = None) -> Progress | None:
     return of_output(RunDir(summary.dir).last_output(_OUTPUT)) or _of_steps(summary, moment)
 
 
+def _finite(value: object) -> float | None:
+    """A number as records have it, also as text; None where it is none, or has no end."""
+    found = number(value)
+    return found if found is not None and isfinite(found) else None
+
+
 def of_output(lines: Sequence[str]) -> Progress | None:
     """The last progress bar in the last lines of an output."""
     for line in reversed(lines):
         for match in reversed(list(_BAR.finditer(line))):
             if match[1] or match[4]:  # "3/10" alone may be a date, or a path
                 done, total = int(match[2]), int(match[3])
-                if total > 0 and done <= total:
+                if done < total:  # a full one is of something that is over
                     return Progress(done, total, _seconds(match[4]), "bar")
     return None
 
@@ -90,5 +98,6 @@ def _of_steps(summary: Summary, now: float) -> Progress | None:
     done, total = max(step for step in steps if step is not None) + 1, float(totals.pop())  # steps begin at 0
     if done > total:
         return None
-    passed = now - summary.started if summary.started else None
+    # Of an attempt that went on from a checkpoint it is not known with which step it began.
+    passed = now - summary.started if summary.started and summary.attempt == 1 else None
     return Progress(done, total, passed * (total - done) / done if passed and done > 0 else None, "steps")

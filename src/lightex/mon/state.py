@@ -17,6 +17,8 @@ from lightex.mon.progress import Progress, progress_of
 _RUNNING_SHOWN, _WAITING_SHOWN, _ENDED_SHOWN = 100, 50, 20
 _LOOKED_THROUGH = 2000  # runs of a kind among which those to keep are sought
 _LATELY = 86400.0  # seconds
+_LOST = 7 * 86400.0  # seconds since the start of a run whose end nobody has seen, for which it is shown
+_ENDED_LATELY = "(ended > ? OR (status = 'LOST' AND ended IS NULL AND coalesce(started, created) > ?))"
 _TAIL = 400  # bytes of the samples that hold the last one
 _STALE = 30.0  # seconds after which a sample says nothing of now
 
@@ -99,8 +101,9 @@ class Picture:
         counts: how many runs are in which state.
         running: the latest of those that run.
         waiting: the first of those that wait.
-        ended: the last of those that ended within a day.
-        sweeps: those at work first.
+        ended: the last of those that ended within a day, or are lost.
+        ended_in_all: how many these are.
+        sweeps: those at work first, the latest of them before others.
         nodes: by name.
         at: UTC seconds since the epoch.
     """
@@ -109,6 +112,7 @@ class Picture:
     running: list[Live] = field(default_factory=list)
     waiting: list[Summary] = field(default_factory=list)
     ended: list[Summary] = field(default_factory=list)
+    ended_in_all: int = 0
     sweeps: list[SweepRow] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     at: float = 0.0
@@ -149,7 +153,8 @@ def picture(
         counts=counts,
         running=live,
         waiting=some("status IN (?, ?)", (SUBMITTED, QUEUED), "status DESC, id", _WAITING_SHOWN),
-        ended=some("ended > ?", (at - _LATELY,), "ended DESC", _ENDED_SHOWN),
+        ended=some(_ENDED_LATELY, (at - _LATELY, at - _LOST), "coalesce(ended, started, created) DESC", _ENDED_SHOWN),
+        ended_in_all=index.count(f"({where}) AND {_ENDED_LATELY}", (*values, at - _LATELY, at - _LOST)),
         sweeps=_sweeps(index, at, within),
         nodes=_nodes(live),
         at=at,
@@ -170,20 +175,22 @@ def last_usage(run: Summary, now: float) -> dict[str, Any]:
 
 def _sweeps(index: Index, now: float, within: Condition) -> list[SweepRow]:
     where, values = within
-    of_now = f"SELECT DISTINCT sweep FROM runs WHERE ({where}) AND (status IN (?, ?, ?) OR ended > ?)"  # noqa: S608
+    of_now = f"SELECT DISTINCT sweep FROM runs WHERE ({where}) AND (status IN (?, ?, ?) OR {_ENDED_LATELY})"  # noqa: S608
     rows = index.rows(
-        "SELECT sweep, status, count(*), avg(duration), min(config_name), min(experiment) FROM runs "  # noqa: S608
+        "SELECT sweep, status, count(*), avg(duration), min(config_name), min(experiment), max(created) FROM runs "  # noqa: S608
         f"WHERE sweep IN ({of_now}) GROUP BY sweep, status",
-        (*values, QUEUED, SUBMITTED, RUNNING, now - _LATELY),
+        (*values, QUEUED, SUBMITTED, RUNNING, now - _LATELY, now - _LOST),
     )
     by_sweep: dict[str, dict[str, tuple[int, float | None]]] = {}
     names: dict[str, str] = {}
-    for sweep, status, count, mean, config, experiment in rows:
+    created: dict[str, float] = {}
+    for sweep, status, count, mean, config, experiment, latest in rows:
+        created[str(sweep)] = max(created.get(str(sweep), 0.0), float(str(latest or 0)))
         took = float(str(mean)) if mean is not None else None
         by_sweep.setdefault(str(sweep), {})[str(status)] = (int(str(count)), took)
         names[str(sweep)] = str(config or experiment)
     found = [_sweep(index, name, names[name], states) for name, states in by_sweep.items()]
-    return sorted(found, key=lambda row: (not row.at_work, row.ended == row.total, row.id))
+    return sorted(found, key=lambda row: (not row.at_work, row.ended == row.total, -created[row.id], row.id))
 
 
 def _sweep(index: Index, name: str, config: str, states: dict[str, tuple[int, float | None]]) -> SweepRow:
@@ -196,8 +203,9 @@ def _sweep(index: Index, name: str, config: str, states: dict[str, tuple[int, fl
     total = max(total, sum(counts.values()))
     _, took = states.get(SUCCEEDED, (0, None))
     open_runs = total - sum(count for state, count in counts.items() if state in ENDED)
-    left = took * open_runs / max(1, counts.get(RUNNING, 1)) if took and open_runs else None
-    return SweepRow(name, config, counts, total, sweep.supervised, paused, waits, left)
+    at_work = sweep.supervised
+    left = took * open_runs / max(1, counts.get(RUNNING, 1)) if took and open_runs and at_work else None
+    return SweepRow(name, config, counts, total, at_work, paused and at_work, waits, left)
 
 
 def _nodes(live: Sequence[Live]) -> list[Node]:

@@ -281,7 +281,7 @@ class Watcher:
 
     def _of_disk(self, rule: Rule, now: float, act: bool) -> list[Found]:
         folder = rule.path or str(self._root.path)
-        while not os.path.isdir(folder) and folder != os.path.dirname(folder):  # noqa: PTH112, PTH120
+        while not rule.path and not os.path.isdir(folder) and folder != os.path.dirname(folder):  # noqa: PTH112, PTH120
             folder = os.path.dirname(folder)  # noqa: PTH120  runs/ may not be there yet
         try:
             disk = shutil.disk_usage(folder)

@@ -12,6 +12,7 @@ from lightex.mon.state import Node
 from lightex.mon.top.watch import Machine, Sight
 from lightex.mon.top.words import TONES, bar, end, middle, size
 
+_LEAST = 8  # columns of the folder's name
 _ORDER = (RUNNING, SUBMITTED, QUEUED, SUCCEEDED, FAILED, LOST, CANCELLED)
 
 
@@ -35,14 +36,18 @@ def header(where: str, sight: Sight, width: int) -> Text:
 def _counts(where: str, sight: Sight, width: int) -> Text:
     text, clock = Text(no_wrap=True), time.strftime("%H:%M:%S", time.localtime(sight.picture.at))
     counts = [(state, sight.picture.counts[state]) for state in _ORDER if sight.picture.counts.get(state)]
-    said = sum(len(f"{count:,} {state}") + 2 for state, count in counts) + len(clock)
-    text.append(middle(where, max(8, width - said - 3)), "bold")
-    for state, count in counts:
+    words = [f"{count:,} {state.lower()}" for state, count in counts]
+    room = width - len(clock) - _LEAST - 2
+    if sum(map(len, words)) + 2 * len(words) > room:  # shorter words, the same ones
+        words = [f"{count:,} {state.lower()[:4]}" for state, count in counts]
+    said = sum(len(word) + 2 for word in words) + len(clock)
+    text.append(middle(where, max(_LEAST, width - said - 3)), "bold")
+    for word, (state, _) in zip(words, counts, strict=True):
         text.append("  ")
-        text.append(f"{count:,} {state.lower()}", TONES.get(state, ""))
-    text.append(" " * max(2, width - text.cell_len - len(clock)))
+        text.append(word, TONES.get(state, ""))
+    text.truncate(width - len(clock) - 2)
+    text.append(" " * (width - text.cell_len - len(clock)))
     text.append(clock, "dim")
-    text.truncate(width)
     return text
 
 

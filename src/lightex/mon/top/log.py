@@ -234,7 +234,7 @@ class LogScreen(Screen[None]):
             said = "nothing was printed yet" if not self._run.ended else "nothing was printed"
         else:
             percent = 100 * min(view.last, view.part.whole) // view.part.whole
-            state = "following" if self._view.following else f"at {percent} %"
+            state = ("end" if self._run.ended else "following") if self._view.following else f"at {percent} %"
             said = f"{state} of {format_size(view.part.whole)}"
         keys = "f follow  / search  n N next  g G ends  q back"
         text = f"{said}   {self._said}".rstrip() if self._said else said

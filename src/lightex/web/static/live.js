@@ -102,9 +102,8 @@ document.getElementById("main").addEventListener("click", told(async ({ target }
 /** What there is to do about a run or a sweep in its state. */
 function items({ runs, sweep, state }, name) {
   if (sweep) {
-    return [["Stop all of it", () => act("stop", { sweep }, `End all runs of sweep ${sweep}?`)],
-      state === "paused" ? ["Go on", () => act("resume", { sweep })] : state === "work" ? ["Pause", () => act("pause", { sweep })] : ["Resume", () => act("resume", { sweep })]]
-      .filter(([word]) => word !== "Stop all of it" || state !== "done").filter(([word]) => word !== "Resume" || state === "left");
+    const stop = ["Stop all of it", () => act("stop", { sweep }, `End all runs of sweep ${sweep}?`)], resume = () => act("resume", { sweep });
+    return { paused: [stop, ["Go on", resume]], work: [stop, ["Pause", () => act("pause", { sweep })]], left: [stop, ["Resume", resume]], failed: [["Run again what has not succeeded", resume]] }[state];
   }
   const ids = [runs], ended = !["QUEUED", "SUBMITTED", "RUNNING"].includes(state);
   return [
