@@ -2,6 +2,9 @@
 
 import json
 import os
+import pty
+import shlex
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -208,3 +211,53 @@ def test_a_retry_joins_a_sweep_that_is_at_work(here, lx):
     finally:
         process.kill()
         process.wait()
+
+
+GRACEFUL = """import os, signal, sys, time
+def save(*_):
+    time.sleep(0.5)
+    open("saved", "w").close()
+    sys.exit(3)
+signal.signal(signal.SIGTERM, save)
+open("began", "w").close()
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def graceful(here):
+    """A training that saves before it ends."""
+    (here / "lxconfig.py").write_text(f"{CONFIG}\nsaves = Experiment(name='saves', command=['python', 'saves.py'], hp=HP(), resources=Resources(cpus=0.1))")  # fmt: skip
+    (here / "saves.py").write_text(GRACEFUL)
+    return here
+
+
+@pytest.mark.parametrize("command", [[*LX, "run", "saves"], ["sh", "-c", f"{shlex.join(LX)} run saves; true"]])
+def test_a_terminal_that_is_closed_ends_runs_within_their_grace(graceful, lx, command):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp(command[0], command)
+    wait_for((graceful / "began").exists, 30)
+    os.close(terminal)
+    wait_for(lambda: statuses(lx) == ["CANCELLED"])
+    assert (graceful / "saved").exists()
+    assert lx("ls", "--json").json[0]["reason"] == "the terminal was closed"
+    os.waitpid(pid, 0)
+
+
+def test_output_that_nobody_reads_is_no_reason_to_end_a_run(graceful, lx):
+    run = subprocess.Popen([*LX, "run", "saves"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for((graceful / "began").exists, 30)
+    run.stdout.close()  # as of `| tee`, which Ctrl-C ends first
+    os.kill(run.pid, signal.SIGINT)
+    assert run.wait(30) == 130
+    assert statuses(lx) == ["CANCELLED"]
+    assert (graceful / "saved").exists()
+
+
+@pytest.mark.parametrize("where", [">/dev/full 2>&1", ">&- 2>&-", "| true"])
+def test_output_that_goes_nowhere_changes_nothing(here, lx, where):
+    (here / "mended").touch()
+    done = subprocess.run(f"{shlex.join(LX)} run some -j 2 {where}", check=False, shell=True, timeout=60, capture_output=True, text=True)  # fmt: skip
+    assert done.stderr == ""
+    assert statuses(lx) == ["SUCCEEDED"] * 5

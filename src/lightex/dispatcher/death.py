@@ -71,7 +71,7 @@ def _explain(run: RunDir, seen: JobState, said: Record) -> JobState:
     if seen.signal is not None:
         return replace(seen, cause="killed", reason=f"{code}, which lx did not send")
     words = said.get("reason") or (_of_workers(workers) if workers else _exception(lines))
-    return replace(seen, cause="exit", reason=code + (f": {words}" if words else ""))
+    return replace(seen, cause="exit", reason=code + (f": {words}" if words and words != code else ""))
 
 
 def signal_name(number: int) -> str:

@@ -91,7 +91,7 @@ def _wait(child: int, ledger: Path) -> int:
     """Wait for a child's end, writing down the ends of others; signals to this process alone are passed on."""
     while True:
         found = signal.sigtimedwait({*_SIGNALS, signal.SIGCHLD}, _LOOK)
-        if found and found.si_signo != signal.SIGCHLD and found.si_pid:  # the terminal's go to the child as well
+        if found and found.si_signo != signal.SIGCHLD and (found.si_pid or _alone(found.si_signo)):
             os.kill(child, found.si_signo)
         while (ended := _ended()) is not None:
             if ended == child:
@@ -106,6 +106,14 @@ def _wait(child: int, ledger: Path) -> int:
                 "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
             }
             journal.append(ledger, {"time": time.time(), **about, "peak_memory": usage.ru_maxrss * 1024})
+
+
+def _alone(number: int) -> bool:
+    """Whether a signal of the terminal came to this process alone: else the child has it as well.
+
+    That it was closed, the kernel tells the leader of the session first, and all others when that ends.
+    """
+    return number == signal.SIGHUP and os.getsid(0) == os.getpid()
 
 
 def _ended() -> int | None:
