@@ -45,3 +45,8 @@ def test_the_objective_of_the_config_decides_unless_asked_otherwise():
 )
 def test_modes_are_guessed_by_name(name, mode):
     assert guess_mode(name) == mode
+
+
+def test_a_parameter_that_is_none_in_one_and_not_there_in_another_is_no_difference():
+    found = compare([run("a", {"acc": 1.0}, depth=None, kind="tree"), run("b", {"acc": 2.0}, kind="line")])
+    assert (found.params, found.same) == (["kind"], {"depth": None})

@@ -662,6 +662,8 @@ def test_runs_side_by_side_are_filtered_by_brushing(visit):
         "[...document.querySelectorAll('tr[data-id]:not([hidden])')].map((row) => row.children[2].textContent.trim())"
     )
     assert set(shown) == {"0.1"}
+    assert re.fullmatch(rf"{len(shown)} of \d+ runs", page.text_content("#plots [role=status]"))
+    assert page.locator("#plots .card:has(h3:text('Best by')) tr").count() == len(shown)
     until(page, "document.querySelector('#plots').textContent.match(/hp\\.\\w+/)")
     page.select_option("#mode", "min")
     page.wait_for_url("**mode=min*")
@@ -763,7 +765,8 @@ def test_the_code_of_two_runs_is_compared(visit):
 def test_where_no_clipboard_is_the_command_is_shown(visit):
     page = visit("plain", f"run/{FAILED}")
     page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
-    page.click("#copy")
+    page.click("#acts")
+    page.click("text=Copy the command that runs it again")
     page.wait_for_selector("#asker[open]")
     assert page.input_value("#asker-text") == "lx clone aaaa-003"
     assert page.evaluate("getSelection().toString() || document.querySelector('#asker-text').selectionEnd") in (

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
-from lightex.qviz.pages.run import find
+from lightex.qviz.pages.run import diff_lines, find, side_by_side
 from lightex.qviz.pages.words import absolute, ago, middle
 from lightex.web.app import make_app
 from lightex.web.live import Live
@@ -697,3 +697,27 @@ def test_times_are_told_as_the_browser_tells_them(monkeypatch):
         assert isinstance(absolute(odd), str)
     assert middle("abcdefghij", 5) == "ab…ij"
     assert os.fspath(Path(middle("short"))) == "short"
+
+
+def test_a_comparison_says_which_runs_are_gone_and_takes_what_one_has_as_none(sites, plain, tmp_path):
+    page = plain.get(f"/compare?run={FIRST}&run=aaaa-001&run=aaaa-999&run=%3Cb%3E")
+    assert page.status_code == 200
+    assert "Not there, or removed: aaaa-999, &lt;b&gt;" in re.sub(r"<[^>]*>", "", page.text)
+    assert "Compare 2 runs" in page.text
+    assert "Not there" not in plain.get(f"/compare?run={FIRST}&run=aaaa-001").text
+
+
+def test_a_diff_in_two_columns_sets_what_was_changed_beside_what_it_was():
+    lines = diff_lines("@@ -1 +1 @@\n same\n-old\n-older\n+new\n end\n+more")
+    assert side_by_side(lines) == [
+        ("hunk", "@@ -1 +1 @@", "@@ -1 +1 @@"), ("", "same", "same"), ("changed", "old", "new"), ("changed", "older", None),
+        ("", "end", "end"), ("changed", None, "more"),
+    ]  # fmt: skip
+
+
+def test_a_run_to_compare_with_that_is_not_there_is_told_beside_the_form(plain):
+    page = plain.get(f"/run/{FIRST}?tab=code&with=+nowhere+")
+    assert page.status_code == 200
+    assert "no run &#39; nowhere &#39; to compare with" in page.text
+    assert 'value=" nowhere "' in page.text
+    assert "From aaaa-001 to" in plain.get(f"/run/{FIRST}?tab=code&with=+aaaa-001").text

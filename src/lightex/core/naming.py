@@ -24,11 +24,14 @@ def label(values: Mapping[str, Any]) -> str:
 
 
 def show(value: Any) -> str:
-    """A value as people read it: numbers to 4 significant digits, a tagged dict as Conv(depth=4)."""
+    """A value as people read it: numbers to 4 significant digits, a tagged dict as Conv(depth=4).
+
+    Whole numbers are whole, floats from a million on excepted.
+    """
     if isinstance(value, bool) or value is None:
         return str(value).lower() if value is not None else "-"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.4g}"
     if isinstance(value, dict):
         kind = value.get("type", "")
         inside = ", ".join(f"{key}={show(item)}" for key, item in value.items() if key != "type")

@@ -25,6 +25,7 @@ async def page(request: Request) -> Response:
     runs = await some_runs(request, asked.getlist("run"))
     if query := asked.get("q"):
         runs = list(await ask(request, lambda index: select(index, query, "id DESC", limit=_MOST)))
+    known = {name for run in runs for name in (run.id, run.short_id)}
     mode = asked.get("mode") or None
     if mode not in (None, "min", "max"):
         raise ConfigError(f"mode must be min or max, got '{mode}'")
@@ -35,6 +36,7 @@ async def page(request: Request) -> Response:
         "compare.html",
         result=result,
         rest=rest,
+        gone=[] if query else [name for name in asked.getlist("run") if name not in known],
         groups=result.groups,
         best={name: best_of(result, name) for name in result.metrics},
         numeric={name for name in result.params if numeric([run.params.get(name) for run in result.runs])},

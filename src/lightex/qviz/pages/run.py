@@ -6,6 +6,7 @@ import asyncio
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -174,20 +175,21 @@ def _code(directory: RunDir, _run: Summary) -> dict[str, Any]:
 
 async def _diff(request: Request, directory: RunDir, run: Summary, other: str) -> dict[str, Any]:
     """What differs from another run."""
-    found = await some_runs(request, [other])
+    found = await some_runs(request, [other.strip()])
     if not found:
-        raise NotFoundError(f"no run '{other}' to compare with", "give an id as the table shows them")
+        return {"wanted": other, "code_error": f"no run '{other}' to compare with: give an id as the table shows them"}
     there = RunDir(found[0].dir)
 
     def compared() -> tuple[str, Differences]:
         return code_diff(read_code(there), read_code(directory)), differences([there, directory])
 
     text, rest = await asyncio.to_thread(compared)
-    pair = [found[0], run]
+    pair, lines = [found[0], run], diff_lines(text[:_DIFF_MOST])
     params = {name: [one.params.get(name) for one in pair] for name in differing(pair)}
     return {
         "other": found[0],
-        "lines": diff_lines(text[:_DIFF_MOST]),
+        "lines": lines,
+        "sides": None if request.query_params.get("unified") == "1" else side_by_side(lines),
         "differ": {**params, **rest.config, **rest.environment},
     }
 
@@ -203,6 +205,21 @@ def diff_lines(text: str) -> list[tuple[str, str]]:
         else:
             lines.append(("", line[1:]))
     return lines
+
+
+def side_by_side(lines: Sequence[tuple[str, str]]) -> list[tuple[str, str | None, str | None]]:
+    """The lines of a diff in two columns: the class of each row, what was there before, and what is there now."""
+    rows: list[tuple[str, str | None, str | None]] = []
+    before: list[str] = []
+    after: list[str] = []
+    for kind, line in (*lines, ("", "")):
+        if kind in ("removed", "added"):
+            (before if kind == "removed" else after).append(line)
+            continue
+        rows += [("changed", left, right) for left, right in zip_longest(before, after)]
+        before, after = [], []
+        rows.append((kind, line, line))
+    return rows[:-1]
 
 
 def _events(directory: RunDir, _run: Summary) -> dict[str, Any]:

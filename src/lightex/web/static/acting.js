@@ -1,5 +1,6 @@
 /** Doing something about runs: asked where it should be, told what came of it. */
 import { element } from "./format.js";
+import { menu } from "./menu.js";
 import { ask, send, toast, told } from "./page.js";
 
 const $ = (id) => document.getElementById(id);
@@ -57,3 +58,24 @@ export const clone = told(async (id) => {
     }
   };
 });
+
+/** What there is to do about one run in its state. @returns {[string, () => void][]} */
+export function deeds(id, name, state) {
+  const runs = [id], ended = !["QUEUED", "SUBMITTED", "RUNNING"].includes(state);
+  return [
+    ...(ended ? [] : [["Stop", () => act("stop", { runs }, `End ${name}? It gets SIGTERM and its grace.`)], ["Kill", () => act("kill", { runs }, `Kill ${name} at once?`)]]),
+    ...(ended && state !== "SUCCEEDED" ? [["Retry", () => act("retry", { runs })]] : []),
+    ...(state === "QUEUED" ? [["Before all others", () => act("priority", { runs, priority: 100 })], ["After all others", () => act("priority", { runs, priority: -100 })]] : []),
+    ["Run it again, changed…", () => clone(id)],
+  ];
+}
+
+/** The menu of what there is to do about several runs. @param {HTMLElement} button @param {string[]} runs ids */
+export function together(button, runs) {
+  const some = `${runs.length} run${runs.length === 1 ? "" : "s"}`;
+  menu(button, [
+    ["Stop those that run or wait", () => act("stop", { runs }, `End what runs or waits of ${some}?`)],
+    ["Kill those that run", () => act("kill", { runs }, `Kill what runs of ${some} at once?`)],
+    ["Retry those that have not succeeded", () => act("retry", { runs })],
+  ]);
+}

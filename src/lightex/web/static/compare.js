@@ -23,6 +23,8 @@ function start(data) {
       location.reload();
     };
   }
+  const again = document.getElementById("copy");
+  again.onclick = told(async () => (await import("./copying.js")).copy(again.dataset.copy));
   const table = document.querySelector(".table");
   table.addEventListener("pointerover", ({ target }) => panel.light(target.closest("tr[data-id]")?.dataset.id ?? null));
   table.addEventListener("pointerleave", () => panel.light(null));
@@ -53,7 +55,8 @@ async function plots(ids, by, mode, panel) {
   const numeric = params.filter((name) => kinds[name] !== "category"), card = (title, ...inside) => element("article", "card", [element("header", "", [element("h3", "", title), ...inside])]);
   const group = panel.group, shared = { group, onHover: light };
 
-  const wide = card(`Parameters and ${by}: drag along an axis to filter`);
+  let inside = rows; // of what is brushed
+  const count = element("span", "muted", "", { role: "status" }), wide = card(`Parameters and ${by}: drag along an axis to filter`, count);
   wide.classList.add("wide");
   const parallel = wide.appendChild(element("div", "lanes")).appendChild(element("div"));
   const scatter = card("Scatter"), x = element("select", "input", params.map((name) => element("option", "", name)), { "aria-label": "Across" });
@@ -69,24 +72,30 @@ async function plots(ids, by, mode, panel) {
   parallel.style.minWidth = `${lanes.length * LANE}px`;
   new Parallel(parallel, { ...shared, title: `Parameters and ${by}`, axes: lanes.map((key) => ({ key, label: key, kind: kinds[key] })), rows: rows.map(({ color: _, ...row }) => row), colorBy: by,
     onBrush(brushes) {
-      const inside = rows.filter((row) => Object.entries(brushes).every(([key, range]) => (kinds[key] === "category" ? range.map(String).includes(String(row.values[key])) : row.values[key] >= range[0] && row.values[key] <= range[1])));
+      inside = rows.filter((row) => Object.entries(brushes).every(([key, range]) => (kinds[key] === "category" ? range.map(String).includes(String(row.values[key])) : row.values[key] >= range[0] && row.values[key] <= range[1])));
       const kept = new Set(inside.map((row) => row.id));
       for (const row of rows) panel.hide(row.id, !kept.has(row.id));
       document.querySelectorAll("tr[data-id]").forEach((row) => (row.hidden = !kept.has(row.dataset.id)));
+      count.textContent = kept.size < rows.length ? `${kept.size} of ${rows.length} runs` : "";
+      draw();
     } });
   const across = () => {
     const words = kinds[x.value] === "category" ? [...new Set(rows.map((row) => row.values[x.value]).filter((value) => value !== null).map(String))].sort() : null;
-    const points = rows.filter((row) => row.values[x.value] !== null).map((row) => ({ ...row, x: words ? words.indexOf(String(row.values[x.value])) : row.values[x.value], y: row.values[by] }));
+    const points = inside.filter((row) => row.values[x.value] !== null).map((row) => ({ ...row, x: words ? words.indexOf(String(row.values[x.value])) : row.values[x.value], y: row.values[by] }));
     scattered.replaceChildren();
     const at = scattered.appendChild(element("div"));
     new Scatter(at, { ...shared, title: `${by} over ${x.value}`, x: { label: x.value, words, log: kinds[x.value] === "log" }, y: { label: by }, points });
   };
-  x.onchange = across;
-  across();
-  bars(list, rows.map((row) => ({ id: row.id, label: row.label, value: row.values[by], color: row.color })), { title: `Best by ${by}`, ascending: mode === "min", onHover: (id) => panel.light(id) });
+  const draw = () => {
+    across();
+    bars(list, inside.map((row) => ({ id: row.id, label: row.label, value: row.values[by], color: row.color })), { title: `Best by ${by}`, ascending: mode === "min", onHover: (id) => panel.light(id) });
+    cells.replaceChildren();
+    if (numeric.length) scatterMatrix(cells, { ...shared, title: "Scatter matrix", keys, rows: inside, logs: numeric.filter((name) => kinds[name] === "log") });
+  };
   const keys = [...numeric.slice(0, CELLS - 1), by];
   cells.style.minWidth = `${keys.length * LANE}px`;
-  if (numeric.length) scatterMatrix(cells, { ...shared, title: "Scatter matrix", keys, rows, logs: numeric.filter((name) => kinds[name] === "log") });
+  x.onchange = across;
+  draw();
   const known = await ask("api/importance", [["by", by], ...ids.map((id) => ["run", id])]);
   if (known.why) shares.replaceChildren(element("p", "muted", known.why));
   else importance(shares, known.shares);

@@ -1,5 +1,5 @@
 /** The monitor: what every job is doing. Rows change in their place; what there is to do is in their menus. */
-import { act, clone } from "./acting.js";
+import { act, deeds } from "./acting.js";
 import { menu } from "./menu.js";
 import { at, ask, paint, toast, told, watch } from "./page.js";
 
@@ -105,12 +105,8 @@ function items({ runs, sweep, state }, name) {
     const stop = ["Stop all of it", () => act("stop", { sweep }, `End all runs of sweep ${sweep}?`)], resume = () => act("resume", { sweep });
     return { paused: [stop, ["Go on", resume]], work: [stop, ["Pause", () => act("pause", { sweep })]], left: [stop, ["Resume", resume]], failed: [["Run again what has not succeeded", resume]] }[state];
   }
-  const ids = [runs], ended = !["QUEUED", "SUBMITTED", "RUNNING"].includes(state);
   return [
-    ...(ended ? [] : [["Stop", () => act("stop", { runs: ids }, `End ${name}? It gets SIGTERM and its grace.`)], ["Kill", () => act("kill", { runs: ids }, `Kill ${name} at once?`)]]),
-    ...(ended && state !== "SUCCEEDED" ? [["Retry", () => act("retry", { runs: ids })]] : []),
-    ...(state === "QUEUED" ? [["Before all others", () => act("priority", { runs: ids, priority: 100 })], ["After all others", () => act("priority", { runs: ids, priority: -100 })]] : []),
-    ["Run it again, changed…", () => clone(runs)],
+    ...deeds(runs, name, state),
     ["Its output", () => openLog(runs)],
     ["Output of all that run", () => (location.href = at("logs", [...document.querySelectorAll("[aria-label=Running] tr[data-id]")].slice(0, 12).map((row) => ["run", row.dataset.id])))],
   ];

@@ -35,7 +35,8 @@ export function toast(text, tone = "") {
 
 /** Fetches the page anew and exchanges those of its parts marked `data-live` that have changed. */
 export async function renew() {
-  const next = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+  const answer = await fetch(location.href), next = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (answer.status === 404) throw new Error("it is gone: its folder was removed");
   for (const part of document.querySelectorAll("[data-live]")) {
     const now = next.getElementById(part.id);
     if (now && now.textContent !== part.textContent) part.replaceWith(document.adoptNode(now));
@@ -121,17 +122,6 @@ function theme() {
   localStorage.setItem("lx-theme", root.dataset.theme);
 }
 
-for (const button of document.querySelectorAll("[data-copy]")) {
-  button.onclick = told(async () => {
-    try {
-      await navigator.clipboard.writeText(button.dataset.copy);
-    } catch { // there is none where the page came by plain http from another machine
-      await (await import("./menu.js")).askFor("Copy this command", button.dataset.copy, true);
-      return;
-    }
-    toast(`copied: ${button.dataset.copy}`, "good");
-  });
-}
 $("theme").onclick = theme;
 const help = () => $("keys").showModal();
 $("help").onclick = help;

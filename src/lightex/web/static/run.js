@@ -20,7 +20,20 @@ document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest
 
 const note = told(async () => (await import("./notes.js")).note(new Map([[id, label]]), () => location.reload()));
 $("note").onclick = note;
+if ($("acts")) {
+  $("acts").onclick = told(async () => {
+    const [{ menu }, { deeds }, { copy }] = await Promise.all(["menu", "acting", "copying"].map((name) => import(`./${name}.js`)));
+    menu($("acts"), [...deeds(id, label, status), ["Copy the command that runs it again", () => copy($("acts").dataset.copy)]]);
+  });
+}
 keys({ ".": note });
+
+/** A picture; one of few pixels (a confusion matrix, a digit) is shown large, each of them as it is. */
+function image(src, alt) {
+  const node = element("img", "", "", { src, alt, loading: "lazy" });
+  node.onload = () => node.classList.toggle("tiny", Math.max(node.naturalWidth, node.naturalHeight) < 100);
+  return node;
+}
 
 // ---- output
 
@@ -37,9 +50,9 @@ if ($("log-name")) $("log-name").onchange = () => open($("log-name").value);
 // ---- media
 
 const SHOW = {
-  image: ({ path: file, step }) => [element("img", "", "", { src: path(file), alt: `step ${step ?? "-"}`, loading: "lazy" })],
+  image: ({ path: file, step }) => [image(path(file), `step ${step ?? "-"}`)],
   audio: ({ path: file }) => [element("audio", "", "", { src: path(file), controls: "", preload: "none" })],
-  figure: ({ path: file }) => [element("img", "", "", { src: path(file), alt: "figure", loading: "lazy" })],
+  figure: ({ path: file }) => [image(path(file), "figure")],
   plotly: ({ path: file }) => [element("iframe", "", "", { src: path(file, "figure"), title: "figure", loading: "lazy" })],
   text: ({ text }) => [element("pre", "code", text)],
   async table({ path: file }) {
@@ -75,7 +88,7 @@ if ($("preview")) {
     if (!link || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     const { kind } = link.dataset, head = element("h2", "", link.title);
-    if (kind === "image") $("preview").replaceChildren(head, element("img", "", "", { src: link.href, alt: link.title }));
+    if (kind === "image") $("preview").replaceChildren(head, image(link.href, link.title));
     else if (kind === "audio" || kind === "video") $("preview").replaceChildren(head, element(kind, "", "", { src: link.href, controls: "" }));
     else {
       const most = 200000, text = await (await fetch(link.href, { headers: { range: `bytes=0-${most - 1}` } })).text();

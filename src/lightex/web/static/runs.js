@@ -3,7 +3,6 @@ import { at, keys, paint, split, toast, told, watch } from "./page.js";
 import { Panel, address } from "./panel.js";
 
 const $ = (id) => document.getElementById(id);
-const SELECT = "select runs first: x, or the boxes on the left";
 const picked = new Map(); // id -> label, over all pages of the table
 let cursor = -1;
 
@@ -105,7 +104,7 @@ function move(step) {
 }
 
 function compare() {
-  if (picked.size < 2) toast(SELECT);
+  if (picked.size < 2) toast("select two runs or more: x, or the boxes on the left");
   else location.href = at("compare", [...picked.keys()].map((id) => ["run", id]));
 }
 
@@ -165,9 +164,10 @@ const shownColumns = () => [...document.querySelectorAll("#table thead th button
 
 const note = told(async () => {
   if (picked.size) await (await import("./notes.js")).note(picked, load);
-  else toast(SELECT);
+  else toast("select some runs first: x, or the boxes on the left");
 });
 $("note").onclick = note;
+$("acts").onclick = told(async () => (await import("./acting.js")).together($("acts"), [...picked.keys()]));
 
 addEventListener("popstate", told(load));
 keys({
