@@ -79,8 +79,12 @@ def command(
     elif output:
         curves_of = f"{len(found)} curve{'s' * (len(found) != 1)} of {name}"
         write_file(Path(output), lambda path: to_file(path, found, name, axis, log), curves_of)
+        if len(found) > MOST:
+            click.echo("too many for a legend: name some, or -o FILE.html, where each is told at the pointer")
+        _tell_left_out(found, axis)
     else:
         _draw(found, name, axis, log)
+        _tell_left_out(found, axis)
 
 
 def _metric(given: str, runs: Sequence[Summary], more: str = "") -> str:
@@ -101,5 +105,9 @@ def _draw(found: Sequence[Curve], metric: str, axis: str, log: bool) -> None:
     click.echo(to_text(found[:MOST], metric, axis, log, width, height, colourful()), color=True)
     if len(found) > MOST:
         click.echo(f"{len(found) - MOST} more runs are not drawn: name some, or --where; -o FILE draws them all")
+
+
+def _tell_left_out(found: Sequence[Curve], axis: str) -> None:
     if left_out := sum(curve.left_out for curve in found):
-        click.echo(f"{left_out} points are not finite" + ("" if axis == "step" else f", or their {axis} is not known"))
+        more = "" if axis == "step" else f", or their {axis} is not known"
+        click.echo(f"{left_out} points are not finite{more}: they are left out")

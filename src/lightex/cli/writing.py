@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,8 @@ from lightex.core.naming import show
 if TYPE_CHECKING:
     from lightex.qviz.table import Table
 
+_MOMENTS = frozenset({"time", "created", "started", "ended"})
+_LONG_AGO = 1e8  # seconds since the epoch, in 1973: less is a duration
 SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
 
 
@@ -69,10 +72,16 @@ def write_file(path: Path, draw: Callable[[Path], object], what: str) -> None:
 
 
 def print_rows(table: Table) -> None:
-    """Print a table for people."""
+    """Print a table for people, moments as this machine's clock shows them."""
     numbers = [
         place
         for place, name in enumerate(table.columns)
         if any(isinstance(value, (int, float)) for value in table.column(name))
     ]
-    print_table(table.columns, [[show(value) for value in row] for row in table.rows], right=numbers)
+    print_table(table.columns, [list(map(_cell, table.columns, row)) for row in table.rows], right=numbers)
+
+
+def _cell(column: str, value: Any) -> str:
+    if column in _MOMENTS and isinstance(value, float) and value > _LONG_AGO:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+    return show(value)

@@ -76,7 +76,7 @@ def _overview(directory: RunDir, run: Summary) -> dict[str, Any]:
     with suppress(StorageError):
         environment = directory.environment
     last = next((event for event in reversed(directory.events()) if event.get("state") in ENDED), {})
-    sources = _sources(directory, run)
+    sources = {**(_about(directory, run).get("sources") or {}), **dict.fromkeys(run.varied, "sweep")}
     rows = [(path, value, sources.get(path, "")) for path, value in flat(config)]
     return {
         "settings": [row for row in rows if not row[0].startswith("hp.")],
@@ -86,11 +86,11 @@ def _overview(directory: RunDir, run: Summary) -> dict[str, Any]:
         "environment": environment,
         "death": last,
         "cause": CAUSES.get(str(last.get("cause")), ""),
-        "again": _again(run, identity),
+        "again": _again(run, identity, _about(directory, run)),
     }
 
 
-def _again(run: Summary, identity: dict[str, Any]) -> list[tuple[str, str]]:
+def _again(run: Summary, identity: dict[str, Any], about: dict[str, Any]) -> list[tuple[str, str]]:
     """Commands that run it again, each with what it does; safe to copy into a shell, whatever a value holds."""
     short = shlex.quote(run.short_id)
     found = []
@@ -101,7 +101,8 @@ def _again(run: Summary, identity: dict[str, Any]) -> list[tuple[str, str]]:
         ]
     if run.config_name:
         varied = [f"{name}={value if isinstance(value, str) else _exact(value)}" for name, value in run.varied.items()]
-        found.append((shlex.join(["lx", "run", run.config_name, *varied]), "its config as it is now"))
+        fixed = [text for text in about.get("overrides") or () if str(text).partition("=")[0] not in run.varied]
+        found.append((shlex.join(["lx", "run", run.config_name, *fixed, *varied]), "its config as it is now"))
     if run.sweep and run.status in ENDED and run.status != SUCCEEDED:
         found += [(f"lx retry {short}", "this run once more"), (f"lx why {short}", "what may help")]
     return found
@@ -111,15 +112,14 @@ def _exact(value: Any) -> str:
     return jsonlib.dumps(value, str).decode()
 
 
-def _sources(directory: RunDir, run: Summary) -> dict[str, str]:
-    """Where each value of its config came from, as far as its sweep noted that."""
+def _about(directory: RunDir, run: Summary) -> dict[str, Any]:
+    """What its sweep notes of itself; empty where it has none, or that is gone."""
     if not run.sweep:
         return {}
     try:
-        about = Root(directory.path.parent.parent).sweep(run.sweep).about
+        return dict(Root(directory.path.parent.parent).sweep(run.sweep).about)
     except StorageError:
         return {}
-    return {**(about.get("sources") or {}), **dict.fromkeys(run.varied, "sweep")}
 
 
 def flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
