@@ -199,7 +199,21 @@ def test_seeds_are_one_row_with_mean_and_spread_best_first(six, lx):
     assert out[0].split() == ["runs", "n", "lr", "acc", "↑", "loss"]
     out = lx("compare", "3f9a", "--by", "loss").out.splitlines()
     assert out[0].split() == ["runs", "n", "lr", "loss", "↓", "acc"]
-    assert out[1].split() == ["3f9a-001", "+2", "3", "0.01", "0.0105", "±", "0.0007071", "(2)", "0.5", "±", "0", "(2)"]
+    assert out[1].split() == [
+        "3f9a-001",
+        "+2",
+        "3",
+        "0.01",
+        "0.0105",
+        "±",
+        "0.0007071",
+        "(2)",
+        "*",
+        "0.5",
+        "±",
+        "0",
+        "(2)",
+    ]
     assert out[2].split() == ["3f9a-000", "+2", "3", "0.1", "0.101", "±", "0.001", "0.5", "±", "0"]
     assert out[3] == "mean ± standard deviation over hp.seed. Each run: lx compare --each"
     assert "same for all: epochs=3" in out[4]

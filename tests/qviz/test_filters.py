@@ -327,6 +327,7 @@ def test_dates_are_of_this_machines_zone(few):
                             'write seconds, or a text such as "90s", "45m", "1h30m", "2d"'),
         ("created > 2026", "not a time: '2026'\n  created > 2026\n            ^\n  "
                            'write 2026-11-24, "2026-11-24 18:30", or a duration: 7d ago'),
+        ("val.loss > two", "'val.loss' is a number, got 'two'\n  val.loss > two\n             ^"),
         ("attempt > two", "'attempt' is a number, got 'two'\n  attempt > two\n            ^"),
         ("order hp.lr", "expected 'by' after 'order'\n  order hp.lr\n        ^"),
         ("order by", "expected a name, the filter ends\n  order by\n          ^\n  a name with spaces goes in `...`"),

@@ -15,7 +15,7 @@ from lightex.core.root import Root
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 from lightex.core.units import format_duration
-from lightex.qviz.compare import Comparison, best_of, compare
+from lightex.qviz.compare import Comparison, best_mean_of, best_of, compare
 
 if TYPE_CHECKING:
     from lightex.qviz.groups import Group
@@ -99,6 +99,7 @@ def _print_runs(result: Comparison, shown: Sequence[Summary]) -> None:
 def _print_groups(result: Comparison, shown: Sequence[Group]) -> None:
     metrics = result.metrics[:_METRICS_SHOWN]
     names = list(shown[0].params)
+    best = {name: best_mean_of(result, name) for name in metrics}
     rows = []
     for group in shown:
         ids = f"{group.runs[0].short_id}" + (f" +{len(group.runs) - 1}" if len(group.runs) > 1 else "")
@@ -107,8 +108,9 @@ def _print_groups(result: Comparison, shown: Sequence[Group]) -> None:
             found = group.spread(name)
             spread = "" if not found or found.std is None else f" ± {show(found.std)}"
             few = f" ({found.n})" if found and found.n < len(group.runs) else ""
-            row.append(f"{show(found.mean)}{spread}{few}" if found else "-")
-        rows.append(row)
+            mark = " *" if found and found.mean == best[name] else ""
+            row.append(f"{show(found.mean)}{spread}{few}{mark}" if found else "-")
+        rows.append(_padded(row, len(names) + 2, len(metrics)))
     header = ["runs", "n", *short_names(names).values(), *_headings(result, metrics)]
     print_table(header, rows, range(1, len(header)))
     over = [name for name in result.params if name not in names]

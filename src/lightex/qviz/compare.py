@@ -102,7 +102,16 @@ def _named(given: str, names: Sequence[str]) -> str:
 
 def best_of(comparison: Comparison, metric: str) -> float | None:
     """The best last value of a metric among all runs, by the guess of its name for metrics but the main one."""
-    values = [value for run in comparison.runs if not isnan(value := run.metrics.get(metric, float("nan")))]
+    return _best(comparison, metric, [run.metrics.get(metric, float("nan")) for run in comparison.runs])
+
+
+def best_mean_of(comparison: Comparison, metric: str) -> float | None:
+    """The best mean of a metric among all groups."""
+    return _best(comparison, metric, [each.mean for one in comparison.groups if (each := one.spread(metric))])
+
+
+def _best(comparison: Comparison, metric: str, given: Sequence[float]) -> float | None:
+    values = [value for value in given if not isnan(value)]
     if len(values) < 2 or min(values) == max(values):
         return None
     mode = comparison.mode if metric == comparison.by else guess_mode(metric)

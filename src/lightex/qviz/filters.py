@@ -34,6 +34,7 @@ _KEYWORDS = frozenset({"and", "or", "not", "in", "is", "like", "contains", "orde
 _SAME = {"==": "=", "<>": "!=", "=~": "~"}
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _OPERATORS = "= != < <= > >= ~ contains like in is"
+_EXAMPLES = {"archived": "= true", "text": "~ a", "time": "> 7d ago", "duration": "> 1h"}  # by name, by type
 _DEEPEST = 100  # parentheses and nots inside each other
 _MOST_VALUES = 30_000  # SQLITE_MAX_VARIABLE_NUMBER is 32,766
 _LONGEST_PATTERN = 10_000  # SQLITE_MAX_LIKE_PATTERN_LENGTH is 50,000 bytes
@@ -229,10 +230,11 @@ class _Parser:
             except NotFoundError:
                 pass
             else:
+                example = _EXAMPLES.get(name.name, _EXAMPLES.get(name.type, "> 0.1"))
                 raise self._wrong(
                     f"an operator is missing after '{token.value}'",
                     Token("end", "", token.position + len(token.value)),
-                    f"e.g. {name.text} > 0.1; operators: {_OPERATORS}; a word to search for: '{token.value}'",
+                    f"e.g. {name.written} {example}; operators: {_OPERATORS}; a word to search for: '{token.value}'",
                 )
         said = " || ' ' || ".join(f"coalesce({each}, '')" for each in ("id", "experiment", "config_name", "note"))
         return self._sql(f"instr(folded({said}), ?) > 0", token.value.casefold())
@@ -258,6 +260,8 @@ class _Parser:
         if operator == "=":
             return self._equal(name, column, right)
         value = self._typed(name, right)
+        if name.kind == "metrics" and right.kind == "word" and isinstance(value, str):
+            raise self._wrong(f"'{name.name}' is a number, got '{right.value}'", right)
         if name.kind == "tags" and not isinstance(value, str):  # which are texts, also those that look like numbers
             return self._sql(f"number({column}) {operator} ?", value)
         kinds = "'text'" if isinstance(value, str) else "'integer', 'real'"

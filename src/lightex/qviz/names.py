@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +48,11 @@ class Name:
             self.kind, f"{self.kind}."
         )
         return f"{prefix}{self.name}" + (f".{self.part}" if self.part != "last" else "")
+
+    @property
+    def written(self) -> str:
+        """The same, in backticks where it holds what means something in a filter."""
+        return f"`{self.text}`" if re.search(r"[^\w.\-/]", self.text) else self.text
 
 
 class Names:

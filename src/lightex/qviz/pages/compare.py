@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import RunDir
-from lightex.qviz.compare import best_of, compare
+from lightex.qviz.compare import best_mean_of, best_of, compare
 from lightex.qviz.differences import differences
 from lightex.qviz.importance import importance
 from lightex.qviz.pages.asking import Json, ask, some_runs
@@ -38,6 +38,7 @@ async def page(request: Request) -> Response:
         rest=rest,
         gone=[] if query else [name for name in asked.getlist("run") if name not in known],
         groups=result.groups,
+        best_means={name: best_mean_of(result, name) for name in result.metrics},
         best={name: best_of(result, name) for name in result.metrics},
         numeric={name for name in result.params if numeric([run.params.get(name) for run in result.runs])},
         active="compare",
