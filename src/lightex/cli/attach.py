@@ -26,6 +26,8 @@ def command(root: str | None, sweep: str | None) -> int:
 
 def _follow(sweep: SweepDir) -> int:
     total = int(sweep.about["total"])
+    about = f"{sweep.about.get('config_name')}  {sweep.id}  {total} experiment{'s' * (total != 1)}"
+    click.echo(f"{about}; each is told as it ends (Ctrl-C leaves them at work; lx top shows what runs)")
     ended: Counter[str] = Counter()
     for run, last in follow(sweep):
         ended["given up" if last.get("cause") == "pruned" else str(last["state"]).lower()] += 1

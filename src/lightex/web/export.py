@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from lightex.core.naming import show
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 from lightex.qviz.curves import axis_of
+from lightex.qviz.names import Name
 from lightex.qviz.pages.charts import curve
 from lightex.qviz.pages.view import differing
+from lightex.qviz.runs import value_of
 from lightex.qviz.series import Histories
 
 _STATIC = Path(__file__).parent / "static"
@@ -27,15 +30,21 @@ _MODULES = ("format.js", "state.js", "color.js", "scale.js", "series.js", "plot.
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src 'sha256-{digest}'">
-<title>LightEx: {count} runs</title><style>{style}</style></head>
-<body><header class="head"><span class="brand">LightEx</span></header><main><div id="page"></div></main>
+<title>{title}</title><style>{style}</style></head>
+<body><header class="head"><span class="brand">LightEx</span> <span class="muted">{title}</span></header><main><div id="page"></div></main>
 <script type="application/json" id="data">{data}</script>
 <script type="module">{script}</script></body></html>
 """  # noqa: E501
 
 
 def chart_page(
-    runs: Sequence[Summary], metrics: Sequence[str], axis: str = "step", log: bool = False, weight: float = 0.0
+    runs: Sequence[Summary],
+    metrics: Sequence[str],
+    axis: str = "step",
+    log: bool = False,
+    weight: float = 0.0,
+    title: str = "",
+    columns: Sequence[Name] | None = None,
 ) -> str:
     """The page.
 
@@ -45,17 +54,19 @@ def chart_page(
         axis: what they are drawn against: "step", "time", "wall" or the name of a metric.
         log: whether y is logarithmic.
         weight: of the smoothing, 0 (none) to below 1.
+        title: what it is about; default: how many runs.
+        columns: of the table; default: the parameters that differ, and the metrics.
     """
+    if columns is None:
+        columns = [Name("params", name) for name in differing(runs)] + [Name("metrics", name) for name in metrics]
     rows = [
         {"id": run.id, "label": run.short_id, "status": run.status, "experiment": run.experiment,
-         "params": {name: show(value) for name, value in run.params.items()},
-         "metrics": {name: show(value) for name, value in run.metrics.items()}}
+         "cells": [show(value_of(run, name)) for name in columns]}
         for run in runs
     ]  # fmt: skip
     data = {
         "runs": rows,
-        "params": differing(runs),
-        "metrics": list(metrics),
+        "columns": [name.name if name.kind != "field" else name.text for name in columns],
         "curves": _curves(runs, metrics[:_METRICS], axis),
         "axis": axis,
         "log": log,
@@ -66,7 +77,9 @@ def chart_page(
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = (_STATIC / "style.css").read_text(encoding="utf-8")
-    return _PAGE.format(digest=digest, count=len(runs), style=style, data=text, script=script)
+    return _PAGE.format(
+        digest=digest, title=escape(title or f"{len(runs)} runs"), style=style, data=text, script=script
+    )
 
 
 def _curves(runs: Sequence[Summary], metrics: Sequence[str], axis: str) -> dict[str, list[dict[str, Any]]]:

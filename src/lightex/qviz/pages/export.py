@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from lightex.core.errors import ConfigError
 from lightex.core.index import Index
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
@@ -70,16 +72,34 @@ def _points(runs: Sequence[Summary], metrics: Sequence[str]) -> Iterator[str]:
 
 
 async def html(request: Request) -> Response:
-    """The chosen runs (`run=`), or those of the view, with the curves of the chosen metrics (`metric=`) or of all.
+    """The chosen runs (`run=`), or those of the view: the columns that it has, and curves of metrics.
 
-    They are drawn as the address says: `x`, `logy`, `smooth`.
+    The metrics are those of `metric=`, or that the regular expression `m=` finds; the curves are drawn as the address
+    says: `x`, `logy`, `smooth`.
+
+    Raises:
+        ConfigError: `m` is no regular expression, or `smooth` no number.
     """
     asked = request.query_params
-    runs: list[Summary] = await some_runs(request, asked.getlist("run"))
-    if "run" not in asked:
-        runs = (await ask(request, lambda index: make_view(index, asked))).runs
+    chosen = await some_runs(request, asked.getlist("run"))
+    view = await ask(request, lambda index: make_view(index, asked))
+    runs: list[Summary] = chosen if "run" in asked else view.runs
     metrics = asked.getlist("metric") or list(dict.fromkeys(name for run in runs for name in run.metrics))
-    axis, weight = asked.get("x") or "step", min(0.99, max(0.0, number(request, "smooth") or 0.0))
-    page = await asyncio.to_thread(request.app.state.chart_page, runs, metrics, axis, asked.get("logy") == "1", weight)
+    if asked.get("m"):
+        try:
+            wanted = re.compile(asked["m"], re.IGNORECASE)
+        except re.error as error:
+            raise ConfigError(f"m is not a regular expression: {error}") from None
+        metrics = [name for name in metrics if wanted.search(name)]
+    page = await asyncio.to_thread(
+        request.app.state.chart_page,
+        runs,
+        metrics,
+        asked.get("x") or "step",
+        asked.get("logy") == "1",
+        min(0.99, max(0.0, number(request, "smooth") or 0.0)),
+        f"{len(runs)} runs of {request.app.state.live.root.path}" + (f", {view.q}" if view.q else ""),
+        [column.name for column in view.columns] if view.cols else None,
+    )
     headers = {"content-disposition": 'attachment; filename="runs.html"'}
     return Response(page, media_type="text/html; charset=utf-8", headers=headers)

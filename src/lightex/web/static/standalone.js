@@ -3,17 +3,17 @@ import { Group, LineChart, groupMean, stylesOf } from "./chart.js";
 import { element } from "./format.js";
 import { chip } from "./state.js";
 
-const { runs, params, metrics, curves, axis, log, smoothing } = JSON.parse(document.getElementById("data").textContent), group = new Group();
+const { runs, columns, curves, axis, log, smoothing } = JSON.parse(document.getElementById("data").textContent), group = new Group();
 const styles = stylesOf(runs.map((run) => run.id)), page = document.getElementById("page");
 const swatch = (id) => {
   const node = element("span", "swatch");
   node.style.background = styles.get(id).color;
   return node;
 };
-const head = element("tr", "", ["run", "experiment", "state", ...params, ...metrics].map((name) => element("th", "", name)));
+const head = element("tr", "", ["run", "experiment", "state", ...columns].map((name) => element("th", "", name)));
 const lines = runs.map((run) => {
   const row = element("tr", "", [element("th", "", [swatch(run.id), run.label]), element("td", "", run.experiment), element("td", "", [chip(run.status)]),
-    ...params.map((name) => element("td", "", run.params[name] ?? "-")), ...metrics.map((name) => element("td", "num", run.metrics[name] ?? "-"))]);
+    ...run.cells.map((cell) => element("td", "", cell))]);
   row.onpointerenter = () => group.tell("hover", run.id);
   row.onpointerleave = () => group.tell("hover", null);
   return row;
