@@ -108,7 +108,9 @@ def test_a_sweep_is_watched_and_acted_on(sweep, terminal):
     screen.shows("1 run asked to end, each within its grace")
     screen.shows(rf"> {chosen} .*CANCELLED")  # the cursor has gone with it
 
-    screen.keys("/", "seed=0", "Enter")
+    screen.keys("/")
+    screen.shows("a word of what is shown")
+    screen.keys("seed=0", "Enter")
     screen.shows(rf"> {sweep}-000 .*FAILED")
     screen.keys("r")
     screen.shows(f"1 run queued again in sweep {sweep}")

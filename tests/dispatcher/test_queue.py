@@ -81,6 +81,28 @@ def test_every_end_has_its_reason_and_fails_that_one_run_only(job, command, stat
     assert dict(queue.ended) == {"FAILED": 1, "SUCCEEDED": 1}
 
 
+def test_a_silent_end_on_a_full_disk_is_explained(job, monkeypatch):
+    full = type("Disk", (), {"f_bavail": 0, "f_frsize": 4096})
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    one = job("exit 1")
+    run(one)
+    assert ends(one) == [("FAILED", "exit code 1: the disk of its directory is full")]
+
+
+def test_a_queue_that_fails_ends_what_runs_within_its_grace(job, tmp_path):
+    one = job("trap 'sleep 0.3; echo saved; exit 3' TERM; echo began; while :; do sleep 0.02; done", grace=10.0)
+
+    def fails(queue, job, state):
+        if one.run.output_file.exists() and "began" in one.run.output_file.read_text():
+            raise ZeroDivisionError
+
+    queue = Queue([one], Engine(), "process", watch=fails)
+    with pytest.raises(ZeroDivisionError):
+        queue.run()
+    assert one.run.output_file.read_text() == "began\nsaved\n"
+    assert ends(one) == [("CANCELLED", "lx has failed")]
+
+
 def test_what_the_logger_said_counts_though_the_exit_code_is_zero(job):
     one = job(f"""echo '{{"finish":{{"status":"FAILED","reason":"diverged"}}}}' >> {"$R"}/records.jsonl""")
     one = Job(**{**vars(one), "env": {"R": str(one.run.path)}})

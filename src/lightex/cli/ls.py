@@ -81,7 +81,10 @@ def command(
         print_json([summary.as_json() | {"loggers": _lags(summary)} for summary in found])
     elif not found:
         something = which or where or statuses or total
-        click.echo(f"no runs in {folder.path}" + (" match" if something else " yet. Start some with: lx run NAME"))
+        there = "" if folder.path.is_dir() else " (it does not exist)"
+        click.echo(
+            f"no runs in {folder.path}{there}" + (" match" if something else " yet. Start some with: lx run NAME")
+        )
     else:
         _print(folder, found, [name for name in named if name.kind != "field" or name.name not in _TOLD], cut)
 
@@ -93,7 +96,9 @@ def _print(folder: Root, found: Sequence[Summary], named: Sequence[Name], cut: i
     if cut > 0:
         click.echo(f"{cut} earlier runs are not shown (lx ls --all)")
     now = time.time()
-    first = {s.sweep: s.id for s in reversed(found) if s.status == QUEUED and not s.reason}
+    waiting = [s for s in found if s.status == QUEUED and not s.reason]
+    waiting.sort(key=lambda s: (-int(s.wants.get("priority") or 0), s.id))
+    first = {s.sweep: s.id for s in reversed(waiting)}
     waits = {run: folder.sweep(str(sweep)).waits_for for sweep, run in first.items()}
     cells, headings = [list[str]() for _ in found], list[str]()
     if named:

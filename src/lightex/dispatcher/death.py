@@ -19,6 +19,7 @@ LAST_LINES = 20
 
 _LINE = 500  # characters of a line that are kept
 _LINES_READ = 40
+_NO_ROOM = 1 << 20  # bytes
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b.*")
 
 # The words of those who run out of memory and tell so: CPython (the second where memory lacks for the traceback as
@@ -70,7 +71,7 @@ def _explain(run: RunDir, seen: JobState, said: Record) -> JobState:
         return replace(seen, cause="oom", reason=f"out of memory, {memory} ({code})")
     if seen.signal is not None:
         return replace(seen, cause="killed", reason=f"{code}, which lx did not send")
-    words = said.get("reason") or (_of_workers(workers) if workers else _exception(lines))
+    words = said.get("reason") or (_of_workers(workers) if workers else _exception(lines)) or _full_disk(run)
     return replace(seen, cause="exit", reason=code + (f": {words}" if words and words != code else ""))
 
 
@@ -120,6 +121,14 @@ def _of_workers(workers: torchrun.Report) -> str | None:
     if workers.exit_code is not None and workers.exit_code < 0:
         return f"the worker of rank {workers.rank} was killed by {signal_name(-workers.exit_code)}"
     return _exception(workers.of_root)
+
+
+def _full_disk(run: RunDir) -> str | None:
+    try:
+        disk = os.statvfs(run.path)
+    except OSError:
+        return None
+    return "the disk of its directory is full" if disk.f_bavail * disk.f_frsize < _NO_ROOM else None
 
 
 def _out_of_memory(lines: Sequence[str]) -> str | None:

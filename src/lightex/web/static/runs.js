@@ -3,7 +3,7 @@ import { at, keys, paint, split, toast, told, watch } from "./page.js";
 import { Panel, address } from "./panel.js";
 
 const $ = (id) => document.getElementById(id);
-const picked = new Map(); // id -> label, over all pages of the table
+const picked = new Map(JSON.parse(sessionStorage.getItem("lx-picked") ?? "[]")); // id -> label, over all pages of the table
 let cursor = -1;
 
 const panel = new Panel($("charts"), address, light);
@@ -77,6 +77,7 @@ function setEye(row, on) {
 }
 
 function count() {
+  sessionStorage.setItem("lx-picked", JSON.stringify([...picked]));
   $("picked").hidden = !picked.size;
   $("count").textContent = `${picked.size} selected`;
   $("compare").disabled = picked.size < 2;
