@@ -555,7 +555,8 @@ def test_csv_of_chosen_runs_and_all_points_of_some(plain):
     assert [float(row["value"]) for row in found] == logged["y"]
     only = list(csv.DictReader(io.StringIO(plain.get(f"/history.csv?run={first}&metric={metric}").text)))
     assert only == found
-    assert plain.get("/history.csv?run=nobody").text == "run,metric,step,time,value\r\n"
+    for wrong in ("run=nobody", f"run={first}&metric=nothing", ""):
+        assert plain.get(f"/history.csv?{wrong}").status_code == 404, wrong
     assert len(plain.get("/export.csv?run=nobody").text.splitlines()) == 1  # not all
     assert first not in plain.get("/export.html?run=nobody").text
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from lightex.core.errors import ConfigError
+from lightex.core.errors import ConfigError, NotFoundError
 from lightex.core.index import Index
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
@@ -46,9 +46,18 @@ async def csv(request: Request) -> Response:
 
 
 async def history(request: Request) -> Response:
-    """All points of the chosen runs (`run=`), of all metrics or some (`metric=`): a row each."""
+    """All points of the chosen runs (`run=`), of all metrics or some (`metric=`): a row each.
+
+    Raises:
+        NotFoundError: there is none of these runs, or none of them has a metric of that name.
+    """
     asked = request.query_params
     runs = await some_runs(request, asked.getlist("run"))
+    if not runs:
+        raise NotFoundError("none of these runs is there", "run=ID, several times for several")
+    for name in asked.getlist("metric"):
+        if not any(name in run.metrics for run in runs):
+            raise NotFoundError(f"none of these runs has a metric '{name}'")
     headers = {"content-disposition": 'attachment; filename="history.csv"'}
     return StreamingResponse(
         _points(runs, asked.getlist("metric")), media_type="text/csv; charset=utf-8", headers=headers
