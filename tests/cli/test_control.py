@@ -261,3 +261,21 @@ def test_output_that_goes_nowhere_changes_nothing(here, lx, where):
     done = subprocess.run(f"{shlex.join(LX)} run some -j 2 {where}", check=False, shell=True, timeout=60, capture_output=True, text=True)  # fmt: skip
     assert done.stderr == ""
     assert statuses(lx) == ["SUCCEEDED"] * 5
+    subprocess.run(f"{shlex.join(LX)} run some -j 2 {where}", check=False, shell=True, timeout=60)  # which says more
+    assert statuses(lx) == ["SUCCEEDED"] * 10
+
+
+def test_a_run_that_was_lost_with_all_that_watched_it_is_retried(graceful, lx):
+    run = subprocess.Popen([*LX, "run", "saves"], stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_for((graceful / "began").exists, 30)
+    event = wait_for(lambda: [e for e in map(json.loads, next(graceful.glob("runs/saves/*/events.jsonl")).read_text().splitlines()) if e["state"] == "RUNNING"])[0]  # fmt: skip
+    os.kill(run.pid, signal.SIGSTOP)  # the keeper, so that it starts no other
+    for child in map(int, Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()):
+        os.kill(child, signal.SIGKILL)
+    os.kill(run.pid, signal.SIGKILL)
+    os.kill(event["process"]["pid"], signal.SIGKILL)
+    run.wait()
+    wait_for(lambda: statuses(lx) == ["LOST"])
+    (graceful / "saves.py").write_text("")
+    assert lx("retry", ids(lx)[0]).code == 0
+    assert statuses(lx) == ["SUCCEEDED"]

@@ -16,10 +16,15 @@ from tests.helpers import wait_for
 
 @pytest.fixture(autouse=True)
 def anew():
-    """What has NVML loaded ends with each test."""
+    """What has NVML loaded ends before each test, and after it."""
+
+    def end():
+        gpus._let_go()
+        gpus._begin_anew()
+
+    end()
     yield
-    gpus._let_go()
-    gpus._begin_anew()
+    end()
 
 
 @pytest.fixture
@@ -188,3 +193,15 @@ def test_a_fork_has_nothing_of_it_and_asks_for_itself(initialised):
     assert os.waitpid(child, 0)[1] == 0
     assert len(gpu_loads()) == 4
     assert initialised == [1, 2]
+
+
+def test_a_driver_that_hangs_does_not_hold_up_a_fork_for_long(monkeypatch):
+    answers = threading.Event()
+    monkeypatch.setattr("lightex.dispatcher.gpus._PATIENCE_FIRST", 0.05)
+    monkeypatch.setattr("lightex.dispatcher.gpus._PATIENCE", 20.0)
+    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=lambda: answers.wait(20)))
+    assert gpu_loads() == {}
+    began = time.monotonic()
+    gpus._let_go()
+    assert time.monotonic() - began < 5
+    answers.set()

@@ -99,7 +99,8 @@ def test_the_processes_of_a_session_count_together_also_those_that_a_child_start
 def test_sessions_that_a_run_begins_are_its_own_and_no_other_runs():
     """As torchrun begins one for each worker."""
     program = (
-        "import subprocess, sys, time; child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+        "import os, subprocess, time; os.environ['NODE_RANK'] = '0'  # as some launchers set it for their workers\n"
+        "child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
         "print(child.pid, flush=True); time.sleep(60)"
     )
     leaders = [

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lightex.core.errors import StorageError
 from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Resources
 from lightex.dispatcher import engine as engines
@@ -89,18 +90,26 @@ def test_a_silent_end_on_a_full_disk_is_explained(job, monkeypatch):
     assert ends(one) == [("FAILED", "exit code 1: the disk of its directory is full")]
 
 
-def test_a_queue_that_fails_ends_what_runs_within_its_grace(job, tmp_path):
-    one = job("trap 'sleep 0.3; echo saved; exit 3' TERM; echo began; while :; do sleep 0.02; done", grace=10.0)
+def test_a_queue_that_fails_ends_what_runs_within_its_grace(job, monkeypatch):
+    quick = job("echo began; exec sleep 60", 0)
+    slow = job("trap 'sleep 0.5; echo saved; exit 3' TERM; echo began; while :; do sleep 0.02; done", 1, grace=10.0)
+
+    def began(one):
+        return one.run.output_file.exists() and "began" in one.run.output_file.read_text()
 
     def fails(queue, job, state):
-        if one.run.output_file.exists() and "began" in one.run.output_file.read_text():
+        if began(quick) and began(slow):
+            monkeypatch.setattr(RunDir, "append_event", broken)
             raise ZeroDivisionError
 
-    queue = Queue([one], Engine(), "process", watch=fails)
+    def broken(run, event):
+        raise StorageError("cannot write")
+
+    queue = Queue([quick, slow], Engine(), "process", watch=fails)
     with pytest.raises(ZeroDivisionError):
         queue.run()
-    assert one.run.output_file.read_text() == "began\nsaved\n"
-    assert ends(one) == [("CANCELLED", "lx has failed")]
+    assert "saved" in slow.run.output_file.read_text()
+    assert queue.leases.held == {}
 
 
 def test_what_the_logger_said_counts_though_the_exit_code_is_zero(job):

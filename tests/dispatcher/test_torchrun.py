@@ -48,13 +48,13 @@ def test_its_own_lines_are_left_out_and_the_worker_that_failed_first_is_known():
     assert (found.rank, found.exit_code) == (0, 1)
 
 
-def test_a_report_that_is_cut_off_and_lines_that_no_rank_is_known_of():
+def test_a_report_without_a_root_cause_and_lines_that_no_rank_is_known_of():
     assert report(["ValueError: no", *REPORT]).of_root == ["ValueError: no"]
-    cut = report(WORKERS + REPORT[:8])
+    cut = report([*WORKERS, *REPORT[:8], REPORT[-1]])
     assert (cut.of_root, cut.rank) == (["epoch 1", *(line[9:] for line in WORKERS[1:])], None)
 
 
-@pytest.mark.parametrize("lines", [[], WORKERS, WORKERS + REPORT[:2]])
+@pytest.mark.parametrize("lines", [[], WORKERS, WORKERS + REPORT[:2], [*WORKERS, *REPORT, "FileNotFoundError: data"]])
 def test_other_outputs_have_none(lines):
     assert report(lines) is None
 

@@ -6,10 +6,13 @@ import csv
 import html
 import io
 import json
+import math
 import os
 import re
 import string
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -20,6 +23,8 @@ from hypothesis import strategies as st
 
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
+from lightex.qviz.pages import charts
+from lightex.qviz.pages.charts import curve
 from lightex.qviz.pages.run import diff_lines, find, side_by_side
 from lightex.qviz.pages.words import absolute, ago, middle
 from lightex.web.app import make_app
@@ -722,3 +727,37 @@ def test_a_run_to_compare_with_that_is_not_there_is_told_beside_the_form(plain):
     assert "no run &#39; nowhere &#39; to compare with" in page.text
     assert 'value=" nowhere "' in page.text
     assert "From aaaa-001 to" in plain.get(f"/run/{FIRST}?tab=code&with=+aaaa-001").text
+
+
+def test_a_curve_is_ascending_also_where_x_is_not_known_between():
+    found = curve([5.0, math.nan, 3.0, math.nan, 1.0], [1.0, 2.0, 3.0, 4.0, 5.0], 500)
+    assert (list(found["x"]), list(found["y"])) == ([1.0, 3.0, 5.0], [5.0, 3.0, 1.0])
+    assert list(curve([1.0, 2.0, 3.0, 4.0, 5.0], [0.0] * 5, 500, 2.5, 3.5)["x"]) == [2.0, 3.0, 4.0]
+
+
+def test_a_live_run_is_drawn_by_several_at_once_while_it_logs(tmp_path):
+    run = roots.run_dir(tmp_path, 0, hp={"lr": 0.1}, metrics={"a": [1.0] * 50_000, "n": [2.0] * 50_000})
+    end = threading.Event()
+
+    def log():
+        step = 50_000
+        while not end.is_set():
+            with run.records_file().open("a") as file:
+                file.writelines(
+                    json.dumps({"time": 1.0, "step": step + i, "metrics": {"a": 1.0, **({"n": 2.0} if i % 2 else {})}})
+                    + "\n"
+                    for i in range(50)
+                )
+            step += 50
+
+    def draw(axis):
+        return [len(curve(*charts._CACHE.points(str(run.path), "a", axis), 500)["x"]) for _ in range(15)]
+
+    writer = threading.Thread(target=log)
+    writer.start()
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            assert all(min(lengths) > 100 for lengths in threads.map(draw, ["step", "time", "n"]))
+    finally:
+        end.set()
+        writer.join()

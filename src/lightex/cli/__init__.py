@@ -99,8 +99,9 @@ def group(ctx: click.Context, root: str | None, directory: str | None) -> None:
 def _open_streams() -> None:
     """Have all three standard streams, also where some were closed (`lx run grid >&-`): no file takes their place."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
+        os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = sys.stdout or os.fdopen(1, "w")
     sys.stderr = sys.stderr or os.fdopen(2, "w")
 

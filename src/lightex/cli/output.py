@@ -43,8 +43,10 @@ def heard_or_not() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN):
             return
+        if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO):
+            raise
         for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
             try:
                 stream.flush()

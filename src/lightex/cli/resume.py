@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from lightex.cli.options import queue_options
+from lightex.cli.output import heard_or_not
 from lightex.cli.work import carry_out, stage_again
 from lightex.core.root import Root, SweepDir
 from lightex.core.rundir import FAILED, LOST, SUCCEEDED
@@ -60,7 +61,8 @@ def command(
         return 0
     running = f", {len(work.adopted)} still run" if work.adopted else ""
     more = f", {trials} trials to choose" if trials else ""
-    click.echo(f"sweep {found.id}: {succeeded} succeeded before{running}, {len(work.jobs)} to run{more}{left}")
+    with heard_or_not():
+        click.echo(f"sweep {found.id}: {succeeded} succeeded before{running}, {len(work.jobs)} to run{more}{left}")
     return carry_out(found, work, Rules(jobs, max_failures), sync_wait=sync_wait, detach=detach, choose=choose)
 
 

@@ -8,7 +8,7 @@ from lightex.cli.options import queue_options
 from lightex.cli.work import carry_out, stage_again
 from lightex.core.errors import LightexError
 from lightex.core.root import Root
-from lightex.core.rundir import ENDED, LOST, SUCCEEDED, RunDir
+from lightex.core.rundir import ENDED, SUCCEEDED, RunDir
 from lightex.core.summary import status_of
 from lightex.dispatcher.queue import Rules
 from lightex.jobs import changes_for
@@ -43,13 +43,13 @@ def command(
         raise click.UsageError("name the runs to retry, e.g. lx retry 9d10-003  (lx ls shows them)")
     by_sweep: dict[str, list[RunDir]] = {}
     for run in runs.values():
-        state = run.events()[-1].get("state")
+        state, _ = status_of(run)
         if run.id in prefixes or run.short_id in prefixes or len(runs) == 1:
-            _check(run, str(state))
+            _check(run, state)
         if state in ENDED and state != SUCCEEDED:
             by_sweep.setdefault(str(run.identity.get("sweep")), []).append(run)
     if not by_sweep:
-        click.echo("they have all succeeded")
+        click.echo("none of them has ended without success: lx ls")
         return 0
     changes = {run.id: changes_for(run, [word for word in what if "=" in word]) for run in runs.values()}
     codes = [
@@ -64,7 +64,7 @@ def _check(run: RunDir, state: str) -> None:
         raise LightexError(
             f"run {run.short_id} has succeeded", f"lx clone {run.short_id} makes another one with the same config"
         )
-    if state not in ENDED and status_of(run)[0] != LOST:
+    if state not in ENDED:
         raise LightexError(f"run {run.short_id} has not ended: it is {state}", f"lx why {run.short_id}")
 
 

@@ -7,6 +7,7 @@ import sys
 import click
 
 from lightex.cli.options import config_arguments, load_registry, plan_from, queue_options
+from lightex.cli.output import heard_or_not
 from lightex.cli.telling import Telling
 from lightex.cli.work import carry_out
 from lightex.core.naming import label
@@ -59,14 +60,15 @@ def command(
     before = succeeded_before(plan, folder) if not plan.search and (needed or not print_manifest) else set()
     if before and needed:
         plan = plan.without(before)
-        click.echo(f"{len(before)} succeeded before with the same config and are left out")
+        with heard_or_not():
+            click.echo(f"{len(before)} succeeded before with the same config and are left out")
         if not plan.experiments:
             click.echo("nothing is left to run. Next: lx compare")
             return 0
     elif before:
-        click.echo(
-            f"{len(before)} of {len(plan.experiments)} succeeded before with this config (--needed leaves them out)"
-        )
+        told = f"{len(before)} of {len(plan.experiments)} succeeded before with this config (--needed leaves them out)"
+        with heard_or_not():
+            click.echo(told)
     with Telling() as tell:
         sweep, work = record(plan, folder, sys.argv, tell)
     if print_manifest:

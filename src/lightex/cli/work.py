@@ -60,8 +60,9 @@ def carry_out(sweep: SweepDir, work: Work, rules: Rules, *, sync_wait: float, de
     sweep.release()
     count = len(work.all_jobs) or int(sweep.about["total"])  # of a search, none is there yet
     name = sweep.about.get("config_name")
-    click.echo(f"{name}  {sweep.id}  {count} experiment{'s' * (count != 1)}, detached from this terminal")
-    click.echo(f"Next: lx attach {sweep.id} · lx stop {sweep.id} · lx ls {sweep.id}")
+    with heard_or_not():
+        click.echo(f"{name}  {sweep.id}  {count} experiment{'s' * (count != 1)}, detached from this terminal")
+        click.echo(f"Next: lx attach {sweep.id} · lx stop {sweep.id} · lx ls {sweep.id}")
     return 0
 
 
@@ -100,6 +101,7 @@ def _supervised(sweep: SweepDir, work: Work, rules: Rules, sync_wait: float, cho
         if left:
             print_error(left)
             click.echo("  what was written is in the cache (docs/storage.md), the next run there sends it", err=True)
+    with heard_or_not():
         settle(sweep.runs() if trials else [job.run for job in work.all_jobs], sync_wait, sweep.id)
     return code or (1 if others else 0)
 

@@ -49,7 +49,10 @@ def encode(record: Record) -> bytes:
     try:
         return jsonlib.dumps(record, option=option)
     except TypeError:
-        return jsonlib.dumps(_writable(record), option=option)
+        try:
+            return jsonlib.dumps(_writable(record), option=option)
+        except RecursionError:
+            raise TypeError("a value holds itself, or is nested too deeply") from None
 
 
 def _writable(value: Any) -> Any:

@@ -61,6 +61,15 @@ class _Driver(threading.Thread):
         if initialised:
             _shut_down(pynvml)
 
+    def leave(self) -> None:
+        """Answer no more; what was asked meanwhile is not answered."""
+        with _turn:
+            self.left = True
+            self.questions.put(None)
+            late = [each for each in _asking.values() if each.driver is self and not each.over.is_set()]
+        if not any(time.monotonic() > each.until for each in late):  # else it hangs
+            self.join(_PATIENCE)
+
     def _next(self) -> _Asking | None:
         try:
             return self.questions.get(timeout=_KEPT)
@@ -91,9 +100,8 @@ def _shut_down(nvml: Any) -> bool:
 
 def _let_go() -> None:
     """End NVML: a fork must not have what this process has of it."""
-    for driver in _drivers:
-        driver.questions.put(None)
-        driver.join(_PATIENCE)
+    for driver in list(_drivers):
+        driver.leave()
 
 
 def _begin_anew() -> None:
@@ -104,7 +112,7 @@ def _begin_anew() -> None:
     _drivers.clear()
 
 
-os.register_at_fork(before=_let_go, after_in_parent=_drivers.clear, after_in_child=_begin_anew)
+os.register_at_fork(before=_let_go, after_in_child=_begin_anew)
 
 
 @dataclass(frozen=True)

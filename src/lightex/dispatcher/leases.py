@@ -107,14 +107,16 @@ class Leases:
     def flush(self, after: float = 0.0) -> None:
         """Enter in the book what it does not say yet, if that is so for so many seconds: the next lease does it too."""
         now = time.monotonic()
-        if self._late_since is None and self.held and now >= self._sure_until:
+        if self._late_since is not None:
+            if now - self._late_since >= after:
+                with self.book.open() as page:
+                    self._enter(page)
+        elif self.held and now >= self._sure_until:
             self._sure_until = now + _SURE
-            with suppress(StorageError):
-                said = {entry.run for entry in self.book.read().leases}
-                self._late_since = None if self.held.keys() <= said else -float("inf")
-        if self._late_since is not None and now - self._late_since >= after:
-            with self.book.open() as page:
-                self._enter(page)
+            with suppress(StorageError, OSError):  # nothing is lost but what was lost before: it is tried again
+                if not self.held.keys() <= {entry.run for entry in self.book.read().leases}:
+                    with self.book.open() as page:
+                        self._enter(page)
 
     def waits_for(self, job: Job) -> str | None:
         """What is not free of what a job needs, and who holds it, in words; None where all is."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 Mark = frozenset[bytes]
 """The entries of an environment by which the processes of one attempt at a run (on one of its nodes) are known."""
 
-_NAMES = (b"LX_RUN_DIR=", b"LX_ATTEMPT=", b"NODE_RANK=")
+_RANK = b"NODE_RANK="
+_NAMES = (b"LX_RUN_DIR=", b"LX_ATTEMPT=", _RANK)
 
 
 @dataclass
@@ -35,9 +36,17 @@ class Counted:
 
 def mark_of(pid: int) -> Mark:
     """By what in its environment a process is known as a run's; empty where it is no run's, or another user's."""
+    return _mark(_environment(pid))
+
+
+def _environment(pid: int) -> bytes:
     with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123  this is done for every run
-        return frozenset(entry for entry in file.read().split(b"\0") if entry.startswith(_NAMES))
-    return frozenset()
+        return file.read()
+    return b""
+
+
+def _mark(environment: bytes) -> Mark:
+    return frozenset(entry for entry in environment.split(b"\0") if entry.startswith(_NAMES))
 
 
 class Sessions:
@@ -62,13 +71,26 @@ class Sessions:
                         pid = int(entry)
                         session = os.getsid(pid)
                         if session not in found:
-                            if session not in others:
-                                others[session] = self._others[session] if session in self._others else mark_of(pid)
-                            session = marked.get(others[session], 0)
+                            if session not in others and (its := self._mark_of(session, pid)) is not None:
+                                others[session] = its
+                            session = _leader(marked, others.get(session, frozenset()))
                         if session in found:
                             found[session].append(pid)
         self._others = others
         return found
+
+    def _mark_of(self, session: int, pid: int) -> Mark | None:
+        """That of a session, by one of its processes; None: not to be read, or not yet (it is just being started)."""
+        if session in self._others:
+            return self._others[session]
+        environment = _environment(pid)
+        return _mark(environment) if environment else None
+
+
+def _leader(marked: Mapping[Mark, int], mark: Mark) -> int:
+    """The leader that a mark leads to; 0: none. A launcher may have given its workers a rank that it has not."""
+    plain = frozenset(entry for entry in mark if not entry.startswith(_RANK))
+    return marked.get(mark) or marked.get(plain, 0)
 
 
 def count(pids: Iterable[int]) -> Counted:

@@ -138,18 +138,27 @@ class Queue:
         return self.ended
 
     def _give_up(self) -> None:
-        """End what runs, each within its grace: something is wrong here, and nobody would look after it any more."""
-        with suppress(Exception):  # whatever is wrong is told already; what does not end is killed
-            for handle, entry in self.running.items():
-                if entry.ending is None:
+        """End what runs, each within its grace: something is wrong here, and nobody would look after it any more.
+
+        What goes wrong meanwhile is not told, only what went wrong first; what does not end is killed.
+        """
+        for handle, entry in self.running.items():
+            if entry.ending is None:
+                with suppress(Exception):
                     self._ask_to_end(handle, "cancelled", "lx has failed")
+        with suppress(Exception):
             while not self._kill and any(time.monotonic() < (e.kill_at or 0.0) for e in self.running.values()):
                 for handle, state in self.engine.poll(list(self.running), _TICK).items():
                     if state.state in ENDED:
-                        entry = self.running.pop(handle)
-                        end = certify(entry.job.run, replace(state, process=None), entry.ending)
-                        event: Record = {"time": time.time(), "attempt": entry.job.attempt} | end.known()
-                        entry.job.run.append_event(event)
+                        self._note_last(self.running.pop(handle), state)
+
+    def _note_last(self, entry: Running, state: JobState) -> None:
+        job = entry.job
+        if self.leases:
+            self.leases.release(job)
+        with suppress(Exception):
+            end = certify(job.run, replace(state, process=None), entry.ending)
+            job.run.append_event({"time": time.time(), "attempt": job.attempt} | end.known())
 
     def stop(self, reason: str) -> None:
         """End everything, cleanly; a second call kills what still runs. Safe in a signal handler."""

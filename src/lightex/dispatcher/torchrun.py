@@ -22,7 +22,7 @@ class Report:
     Attributes:
         before: what the workers wrote, without torchrun's own lines.
         of_root: the lines of that which are known as those of the worker that failed first; all, where none are.
-        rank: of that worker; None: the report is cut off.
+        rank: of that worker; None: it does not say.
         exit_code: its own, or minus the number of the signal that killed it.
     """
 
@@ -35,7 +35,7 @@ class Report:
 def report(lines: Sequence[str]) -> Report | None:
     """The report at the end of an output; None: it ends otherwise."""
     begin = next((number for number in reversed(range(len(lines))) if _BEGINS.search(lines[number])), None)
-    if begin is None or not any(line.startswith("====") for line in lines[begin:]):
+    if begin is None or not lines[-1].startswith("===="):  # none, or something else came after it
         return None
     before = [line for line in lines[:begin] if not _ITS_OWN.search(line)]
     root = _ROOT_CAUSE.search("\n".join(lines[begin:]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -31,18 +31,24 @@ class Cache:
         self._kept: OrderedDict[str, Histories] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, folder: str, metric: str) -> Series:
-        """One metric of a run, up to date; empty where the run is gone."""
+    def points(self, folder: str, metric: str, axis: str) -> tuple[Sequence[float], Sequence[float]]:
+        """The x and y of a metric of a run, up to date; empty where the run is gone. They change no more."""
         with self._lock:
-            found = self._kept.pop(folder, None) or Histories(RunDir(folder))
-            try:
-                found.update()
-            except OSError:
-                return Series()
-            self._kept[folder] = found
-            while len(self._kept) > 1 and sum(each.size for each in self._kept.values()) > _KEPT:
-                self._kept.popitem(last=False)
-            return found.get(metric)
+            found = self._histories(folder)
+            history = found.get(metric) if found else Series()
+            along = axis_of(history, axis, found.get) if found else history.step
+            return array("d", along), history.value[:]
+
+    def _histories(self, folder: str) -> Histories | None:
+        found = self._kept.pop(folder, None) or Histories(RunDir(folder))
+        try:
+            found.update()
+        except OSError:
+            return None
+        self._kept[folder] = found
+        while len(self._kept) > 1 and sum(each.size for each in self._kept.values()) > _KEPT:
+            self._kept.popitem(last=False)
+        return found
 
 
 _CACHE = Cache()
@@ -71,9 +77,7 @@ def _curves(
     found = []
     for run in runs:
         if metric in run.metrics:
-            history = _CACHE.get(run.dir, metric)
-            x = axis_of(history, axis, partial(_CACHE.get, run.dir))
-            found.append({"id": run.id, **curve(x, history.value, points, low, high)})
+            found.append({"id": run.id, **curve(*_CACHE.points(run.dir, metric, axis), points, low, high)})
     return found
 
 
@@ -92,11 +96,11 @@ def curve(
     import numpy as np
 
     x, y = np.asarray(along), np.asarray(values)
-    if len(x) > 1 and np.any(x[1:] < x[:-1]):
-        order = np.argsort(x, kind="stable")
-        x, y = x[order], y[order]
     kept = np.isfinite(x)
     x, y = x[kept], y[kept]
+    if np.any(x[1:] < x[:-1]):
+        order = np.argsort(x, kind="stable")
+        x, y = x[order], y[order]
     finite, inside = np.isfinite(y), np.ones(len(x), bool)
     if low is not None:
         inside &= x >= low

@@ -79,18 +79,20 @@ async function plots(ids, by, mode, panel) {
       count.textContent = kept.size < rows.length ? `${kept.size} of ${rows.length} runs` : "";
       draw();
     } });
+  let plot = null, cellPlots = [];
   const across = () => {
     const words = kinds[x.value] === "category" ? [...new Set(rows.map((row) => row.values[x.value]).filter((value) => value !== null).map(String))].sort() : null;
     const points = inside.filter((row) => row.values[x.value] !== null).map((row) => ({ ...row, x: words ? words.indexOf(String(row.values[x.value])) : row.values[x.value], y: row.values[by] }));
+    plot?.destroy();
     scattered.replaceChildren();
-    const at = scattered.appendChild(element("div"));
-    new Scatter(at, { ...shared, title: `${by} over ${x.value}`, x: { label: x.value, words, log: kinds[x.value] === "log" }, y: { label: by }, points });
+    plot = new Scatter(scattered.appendChild(element("div")), { ...shared, title: `${by} over ${x.value}`, x: { label: x.value, words, log: kinds[x.value] === "log" }, y: { label: by }, points });
   };
   const draw = () => {
     across();
     bars(list, inside.map((row) => ({ id: row.id, label: row.label, value: row.values[by], color: row.color })), { title: `Best by ${by}`, ascending: mode === "min", onHover: (id) => panel.light(id) });
+    cellPlots.forEach((one) => one.destroy());
     cells.replaceChildren();
-    if (numeric.length) scatterMatrix(cells, { ...shared, title: "Scatter matrix", keys, rows: inside, logs: numeric.filter((name) => kinds[name] === "log") });
+    if (numeric.length) cellPlots = scatterMatrix(cells, { ...shared, title: "Scatter matrix", keys, rows: inside, logs: numeric.filter((name) => kinds[name] === "log") });
   };
   const keys = [...numeric.slice(0, CELLS - 1), by];
   cells.style.minWidth = `${keys.length * LANE}px`;

@@ -69,6 +69,7 @@ const showDrawer = told(async () => {
   log = null;
   if (!id) return;
   const { showLog } = await import("./logging.js"), title = document.getElementById("drawer-title");
+  if (id !== shownLog() || log) return; // another one was asked for meanwhile
   Object.assign(title, { textContent: id.split("-").slice(2).join("-"), href: at(`run/${id}`, { tab: "logs" }) });
   drawer.dataset.id = id;
   paint(drawer);

@@ -36,7 +36,10 @@ export function toast(text, tone = "") {
 /** Fetches the page anew and exchanges those of its parts marked `data-live` that have changed. */
 export async function renew() {
   const answer = await fetch(location.href), next = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (answer.status === 404) throw new Error("it is gone: its folder was removed");
+  if (answer.status === 404) {
+    watchers.length = 0; // once
+    throw new Error("it is gone: its folder was removed");
+  }
   for (const part of document.querySelectorAll("[data-live]")) {
     const now = next.getElementById(part.id);
     if (now && now.textContent !== part.textContent) part.replaceWith(document.adoptNode(now));

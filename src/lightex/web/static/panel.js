@@ -58,8 +58,8 @@ export class Panel {
       this.#sync();
     };
     this.bar = element("div", "row tools panel-bar", [this.find, field("x", axis), element("div", "field", ["smooth", smooth, this.amount]), element("div", "joined", [button("log x", "logx", "Logarithmic x"),
-      button("log y", "logy", "Logarithmic y"), button("clip", "clip", "Leave outliers out of view"),
-      button("mean", "mean", `Mean and band instead of each curve; as a rule of more than ${CROWD}`)])]);
+      button("log y", "logy", "Logarithmic y"), button("clip", "clip", "Without outliers"),
+      button("mean", "mean", `Mean and band, as of more than ${CROWD} curves`)])]);
   }
 
   /** The bar tells what the address says. */
@@ -102,12 +102,16 @@ export class Panel {
 
   /** Shows other runs. @param {{id: string, label: string, live: boolean, group?: string}[]} runs @param {string[]} metrics @param {string} none what to say where there are none */
   show(runs, metrics, none = "") {
-    const wanted = [...metrics, this.state.get("m"), ...this.pins].join("\n"), same = wanted === this.built;
-    Object.assign(this, { runs, metrics, none, built: wanted, crowd: runs.length > CROWD });
+    Object.assign(this, { runs, metrics, none, crowd: runs.length > CROWD });
     this.#sync();
     this.styles = stylesOf(runs.map((run) => run.id));
-    if (same && this.cards.size) this.refresh();
+    if (this.built === this.#wanted() && this.cards.size) this.refresh();
     else this.build();
+  }
+
+  /** What the cards are made of. */
+  #wanted() {
+    return [...this.metrics, this.state.get("m"), ...this.pins].join("\n");
   }
 
   build() {
@@ -121,6 +125,7 @@ export class Panel {
     }
     this.seen.disconnect();
     this.cards.clear();
+    this.built = this.#wanted();
     const pins = this.pins.filter((name) => wanted.includes(name)), sections = grouped([...pins, ...wanted.filter((name) => !pins.includes(name))], (name) => (pins.includes(name) ? "pinned" : prefix(name)));
     let open = 0;
     this.body.replaceChildren(...[...sections].map(([name, list]) => {

@@ -4,7 +4,7 @@ import { Panel, address } from "./panel.js";
 
 const $ = (id) => document.getElementById(id);
 const picked = new Map(JSON.parse(sessionStorage.getItem("lx-picked") ?? "[]")); // id -> label, over all pages of the table
-let cursor = -1;
+let cursor = -1, laidOut = false;
 
 const panel = new Panel($("charts"), address, light);
 split($("split"), "lx-split");
@@ -66,7 +66,7 @@ function ready() {
     else group = row.querySelector(".expand")?.textContent.replace(/^[▸▾] /, "") ?? group;
   }
   panel.show(shown, shown.length ? JSON.parse($("table").dataset.metrics) : [], "Open a group to see the curves of its runs.");
-  if (address.get("width") || document.querySelector("#table .frozen")) widths();
+  if (laidOut || /width=|freeze=/.test(location.search)) widths();
   count();
 }
 
@@ -130,10 +130,13 @@ section.addEventListener("change", ({ target }) => {
   else if (target.classList.contains("pick")) pick(target.closest("tr"), target.checked);
   else if (target.id === "size") go({ size: target.value === "50" ? null : target.value });
 });
-const widths = told(async (event) => (await import("./widths.js")).layOut(event, (width) => {
-  address.set({ width });
-  told(load)();
-}));
+async function widths(event) {
+  laidOut = true;
+  (await import("./widths.js")).layOut(event, (width) => {
+    address.set({ width });
+    told(load)();
+  });
+}
 for (const [kind, where] of [["pointerdown", ".edge"], ["dblclick", ".edge"], ["keydown", "thead button"]]) section.addEventListener(kind, (event) => event.target.matches(where) && widths(event));
 section.addEventListener("pointerover", ({ target }) => panel.light(target.closest("tr[data-id]")?.dataset.id ?? null));
 section.addEventListener("pointerleave", () => panel.light(null));
@@ -148,7 +151,7 @@ $("unpick").onclick = () => {
   picked.clear();
   ready();
 };
-// Fetched when it is wanted.
+// If wanted:
 const offer = told(async () => {
   const before = $("q").value, { complete } = await import("./complete.js");
   $("q").removeEventListener("focus", offer);

@@ -13,7 +13,7 @@ const swatch = (id) => {
 const head = element("tr", "", ["run", "experiment", "state", ...columns].map((name) => element("th", "", name)));
 const lines = runs.map((run) => {
   const row = element("tr", "", [element("th", "", [swatch(run.id), run.label]), element("td", "", run.experiment), element("td", "", [chip(run.status)]),
-    ...run.cells.map((cell) => element("td", "", cell))]);
+    ...run.cells.map((cell) => element("td", /^-?\d/.test(cell) ? "num" : "", cell))]);
   row.onpointerenter = () => group.tell("hover", run.id);
   row.onpointerleave = () => group.tell("hover", null);
   return row;

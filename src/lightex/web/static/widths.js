@@ -45,12 +45,14 @@ function lay(widths) {
 /** Makes a column as wide as the pointer says until it is let go. */
 function drag(event, done) {
   const head = event.target.closest("th"), from = event.clientX - head.offsetWidth, widths = given(), end = new AbortController();
+  let moved = false; // a click, or a double click, is no drag
   const stop = () => {
     end.abort();
-    if (words(widths) !== words(given())) done(words(widths));
+    if (moved) done(words(widths));
   };
   addEventListener("pointermove", ({ clientX, buttons }) => {
     if (!buttons) return void stop(); // it was let go before this module was here
+    moved = true;
     widths.set(nameOf(head), Math.max(LEAST, Math.round(clientX - from)));
     return void lay(widths);
   }, { signal: end.signal });
