@@ -279,3 +279,16 @@ def test_a_run_that_was_lost_with_all_that_watched_it_is_retried(graceful, lx):
     (graceful / "saves.py").write_text("")
     assert lx("retry", ids(lx)[0]).code == 0
     assert statuses(lx) == ["SUCCEEDED"]
+
+
+def test_a_stop_that_takes_long_says_what_it_waits_for(graceful, lx, monkeypatch):
+    monkeypatch.setattr("lightex.cli.stop._QUIET", 0.2)
+    subprocess.run([*LX, "run", "saves", "grace=20s", "--detach"], check=True, stdout=subprocess.DEVNULL)
+    wait_for((graceful / "began").exists, 30)
+    assert "waiting for the end of 1 run, 20 s at most" in lx("stop", ids(lx)[0]).err
+    assert (graceful / "saved").exists()
+
+
+def test_a_folder_that_is_not_there_is_no_empty_one(here, lx):
+    assert lx("ls").out.endswith("yet. Start some with: lx run NAME\n")
+    assert lx("--root", "typo", "ls").out == f"no runs: there is no folder {here / 'typo'}\n"

@@ -81,10 +81,10 @@ def command(
         print_json([summary.as_json() | {"loggers": _lags(summary)} for summary in found])
     elif not found:
         something = which or where or statuses or total
-        there = "" if folder.path.is_dir() else " (it does not exist)"
-        click.echo(
-            f"no runs in {folder.path}{there}" + (" match" if something else " yet. Start some with: lx run NAME")
-        )
+        if root and not folder.path.is_dir():
+            click.echo(f"no runs: there is no folder {folder.path}")
+        else:
+            click.echo(f"no runs in {folder.path}" + (" match" if something else " yet. Start some with: lx run NAME"))
     else:
         _print(folder, found, [name for name in named if name.kind != "field" or name.name not in _TOLD], cut)
 

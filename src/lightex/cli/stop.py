@@ -10,6 +10,7 @@ from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.liveness import user
 from lightex.core.root import Root, SweepDir
 from lightex.core.rundir import ENDED, RunDir
+from lightex.core.units import parse_duration
 
 _LOOK = 0.1  # seconds between two looks
 _QUIET = 2.0  # seconds after which it is said what is waited for
@@ -60,14 +61,12 @@ def command(root: str | None, which: tuple[str, ...], kill: bool, reason: str | 
 
 def _wait(runs: list[RunDir], sweeps: list[SweepDir], kill: bool) -> None:
     """Wait for the ends, and say so where they do not come at once."""
-    grace = 0.0 if kill else max((float(run.config.get("grace") or 0) for run in runs), default=0.0)
-    told = (
-        f"{len(runs)} run{'s' * (len(runs) != 1)}, {grace:g} s of grace: waiting for the end (Ctrl-C leaves it to lx)"
-    )
-    silent = (
-        "no lx has answered: is its machine up, the file system in reach? One that was stopped: kill -CONT its process"
-    )
-    words = {_QUIET: told, grace + _SILENT: silent}
+    grace = 0.0 if kill else max((parse_duration(run.config.get("grace") or 0) for run in runs), default=0.0)
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    words = {
+        _QUIET: f"waiting for the end of {count}, {grace:g} s at most (Ctrl-C leaves it to lx)",
+        grace + _SILENT: "the lx that is at work does not answer: is its machine up? If it was stopped: kill -CONT it",
+    }
     began = time.monotonic()
     while any(map(_open, runs)) or any(sweep.supervised for sweep in sweeps):
         for after in [after for after in words if time.monotonic() - began > after]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,12 +13,8 @@ from typing import Any
 
 from lightex.core import journal, jsonlib
 from lightex.core.errors import FileMissingError, NewerFormatError, StorageError
+from lightex.core.escapes import printable
 from lightex.core.journal import Record, jsonable
-
-# ECMA-48: control sequences (colours, erasing), strings for the terminal itself (its title), all other controls.
-_ESCAPE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
 
 FORMAT = 1
 """Version of the run directory (docs/run-directory.md); readers refuse a newer one."""
@@ -323,7 +318,7 @@ class RunDir:
                 text = file.read().decode(errors="replace")
         except FileNotFoundError:
             return []
-        lines = (_ESCAPE.sub("", line.rstrip().rsplit("\r", 1)[-1]) for line in text.split("\n"))
+        lines = (printable(line.rstrip().rsplit("\r", 1)[-1]) for line in text.split("\n"))
         return [line for line in lines if line.strip()]
 
 

@@ -94,9 +94,8 @@ class ProcessEngine(Engine):
                     leaders.append(mark)
         if not leaders:
             return None
-        first = min(
-            leaders, key=lambda mark: (int(mark["born"]), mark["pid"])
-        )  # torchrun's workers begin sessions of their own
+        # Others are those of what it has started: torchrun begins one for each worker.
+        first = min(leaders, key=lambda mark: (int(mark["born"]), mark["pid"]))
         return f"{first['pid']}:{first['born']}", first
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:

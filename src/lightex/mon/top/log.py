@@ -19,6 +19,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Input, Static
 
+from lightex.core.escapes import without_escapes
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 from lightex.core.units import format_size
@@ -27,7 +28,6 @@ from lightex.mon.top.logfile import Line, LogFile, Part
 from lightex.mon.top.words import end, plain
 
 _LOOK = 0.25  # seconds between two looks at the file
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_()].?)")
 _PLAIN = Style()
 _NOTHING = Part(0, 0, (), 0)
 
@@ -44,7 +44,7 @@ def coloured(text: str) -> Text:
 
 def bare(text: str) -> str:
     """The same without colours."""
-    return plain((_ESCAPE.sub("", text) if "\x1b" in text else text).expandtabs(8))
+    return plain(without_escapes(text).expandtabs(8))
 
 
 class LogView(ScrollView, can_focus=True, inherit_bindings=False):

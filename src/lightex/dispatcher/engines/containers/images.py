@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from docker.api import APIClient
 from docker.utils.build import create_archive
 
 from lightex.core.errors import ConfigError, LightexError, did_you_mean
+from lightex.core.escapes import without_escapes
 from lightex.core.taxonomy import Build
 from lightex.core.units import format_size
 from lightex.dispatcher.engines.containers import context as contexts
@@ -23,7 +23,6 @@ from lightex.dispatcher.engines.containers.context import Context
 from lightex.dispatcher.engines.containers.daemon import AwayError, DaemonError, connect, reaching
 from lightex.dispatcher.engines.containers.image import Image, inspect, is_name, log_of
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LARGE = 1 << 30  # bytes of a context that deserve a hint
 _LAST_LINES = 12
 _NOT_AGAIN = 30.0  # seconds in which what has failed is not tried again: a thousand experiments may ask for it
@@ -158,7 +157,7 @@ def _build(client: APIClient, context: Context, tell: Tell) -> Image:
         failed: str | None = None
         try:
             for event in _events(client, context):
-                text = _COLOUR.sub("", event.get("stream") or event.get("error") or "")
+                text = without_escapes(event.get("stream") or event.get("error") or "")
                 kept.write(text.encode())
                 failed = event.get("error") or failed
                 if line := _worth_telling(text):
