@@ -197,9 +197,10 @@ def test_a_fork_has_nothing_of_it_and_asks_for_itself(initialised):
 
 def test_a_driver_that_hangs_does_not_hold_up_a_fork_for_long(monkeypatch):
     answers = threading.Event()
-    monkeypatch.setattr("lightex.dispatcher.gpus._PATIENCE_FIRST", 0.05)
-    monkeypatch.setattr("lightex.dispatcher.gpus._PATIENCE", 20.0)
-    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=lambda: answers.wait(20)))
+    monkeypatch.setattr(gpus, "_answered", [])  # whatever was asked here before
+    monkeypatch.setattr(gpus, "_PATIENCE_FIRST", 0.05)
+    monkeypatch.setattr(gpus, "_PATIENCE", 20.0)
+    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=lambda: answers.wait(60)))
     assert gpu_loads() == {}
     began = time.monotonic()
     gpus._let_go()
