@@ -77,12 +77,12 @@ class Names:
             NotFoundError: nothing has that name, or several have.
         """
         exact = self._exact(given)
-        if exact:
-            return exact
         whole, _, part = given.rpartition(".")
-        if part in _PARTS and (found := self._exact(whole)) and found.kind == "metrics":
-            return Name("metrics", found.name, part)
-        ends = [Name(kind, name) for kind, names in self._known.items() for name in names if name.endswith(f".{given}")]
+        if part in _PARTS and not exact:
+            exact = [Name("metrics", found.name, part) for found in self._exact(whole) if found.kind == "metrics"]
+        ends = exact or [
+            Name(kind, name) for kind, names in self._known.items() for name in names if name.endswith(f".{given}")
+        ]
         if part in _PARTS and whole and not ends:
             ends = [Name("metrics", name, part) for name in self._known["metrics"] if name.endswith(f".{whole}")]
         if len(ends) == 1:
@@ -96,20 +96,18 @@ class Names:
             *self._what_there_is(),
         )
 
-    def _exact(self, given: str) -> Name | None:
+    def _exact(self, given: str) -> list[Name]:
+        """What has that very name; several: a parameter and a metric are called alike."""
         field = _ALIASES.get(given, given)
         prefix, _, rest = given.partition(".")
         kind = _PREFIXES.get(prefix)
         if kind and rest in self._known[kind]:
-            return Name(kind, rest)
+            return [Name(kind, rest)]
+        named = [Name(kind, given) for kind, names in self._known.items() if given in names]
         # A parameter that is called `time` is not the field of that name: the field has a name of its own.
-        order = ["params", "metrics", "tags"] if field != given else []
-        for each in order:
-            if given in self._known[each]:
-                return Name(each, given)
-        if field in FIELDS:
-            return Name("field", field, type=FIELDS[field])
-        return next((Name(each, given) for each in ("params", "metrics", "tags") if given in self._known[each]), None)
+        if field in FIELDS and (field == given or not named):
+            return [Name("field", field, type=FIELDS[field])]
+        return named
 
     def _what_there_is(self) -> list[str]:
         lines = []
