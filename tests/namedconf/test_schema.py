@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightex.core.errors import ConfigError
+from lightex.core.naming import flatten
 from lightex.core.taxonomy import Duration, Experiment, Size
 from lightex.namedconf.check import from_tree
 from lightex.namedconf.schema import config_schema, parse
-from lightex.namedconf.tree import flatten, to_tree
+from lightex.namedconf.tree import to_tree
 
 
 class Act(enum.Enum):

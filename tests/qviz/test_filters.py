@@ -292,6 +292,15 @@ def test_what_is_ambiguous_names_what_it_may_be(few):
         Names(few).find("hp.lrr")
 
 
+def test_what_a_parameter_and_a_metric_share_is_no_name(tmp_path):
+    make_run(tmp_path / "runs", "3f9a-000", {}, {"params": {"loss": "mse"}}, {"metrics": {"loss": 0.5}, "step": 0})
+    with Index(Root(tmp_path / "runs")) as index:
+        with pytest.raises(NotFoundError, match="'loss' may be metrics.loss, params.loss"):
+            Names(index).find("loss")
+        assert [Names(index).find(f"{kind}.loss").kind for kind in ("params", "metrics")] == ["params", "metrics"]
+        assert Names(index).find("loss.min").part == "min"
+
+
 def test_dates_are_of_this_machines_zone(few):
     midnight = datetime(2026, 11, 24).timestamp()
     assert parse("created > 2026-11-24", Names(few)).values == [midnight]

@@ -13,8 +13,9 @@ from starlette.routing import Mount, Route
 from lightex.core.root import Root
 from lightex.qviz.pages import routes
 from lightex.web.app import STATIC, make_app
-from lightex.web.guard import POLICY, is_local
+from lightex.web.guard import POLICY
 from lightex.web.live import Live
+from lightex.web.server import is_local
 from tests.web import roots
 from tests.web.asgi import Client, ran
 

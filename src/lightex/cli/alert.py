@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import click
 
 from lightex.cli.output import paint
 from lightex.core.errors import LightexError
 from lightex.core.root import Root
-
-if TYPE_CHECKING:
-    from lightex.cli.alerting import Alerting
-    from lightex.core.index import Index
 
 _FIRST = """# Who is told, as Apprise addresses (https://github.com/caronc/apprise/wiki). ${NAME} is taken from the
 # environment, so that no secret stands here. desktop:// is this machine's desktop. A rule may have a `to` of its own.
@@ -161,22 +155,12 @@ def watch(root: str | None, /, every: float) -> None:
             )
         click.echo(f"watching {folder.path}; Ctrl-C ends it")
         with opened(folder) as index:
-            _watch(alerting, index, every, said)
+            while True:
+                with alerting.going_on():
+                    index.refresh(whole=False)
+                    alerting.look(index)
+                time.sleep(every)
     except KeyboardInterrupt:
         click.echo("")
     finally:
         alerting.close()
-
-
-def _watch(alerting: Alerting, index: Index, every: float, said: Callable[[str], None]) -> None:
-    wrong = ""
-    while True:
-        try:
-            index.refresh(whole=False)
-            alerting.look(index)
-            wrong = ""
-        except Exception as error:  # noqa: BLE001  nobody would miss a watcher that has ended
-            if str(error) != wrong:
-                wrong = str(error)
-                said(f"cannot look: {wrong}")
-        time.sleep(every)

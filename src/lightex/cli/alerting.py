@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,7 @@ class Alerting:
         self._watcher: Watcher | None = None
         self._closing: threading.Thread | None = None
         self._stamp: tuple[int, int] | None = None
+        self._wrong = ""
 
     def start(self) -> bool:
         """Read the rules, and become the one watcher of the folder; False: there is another, until that has ended.
@@ -102,6 +103,17 @@ class Alerting:
         if self._watcher:
             self._watcher.address = self._watcher.address or self.address
             self._watcher.look(index)
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Around a look: what goes wrong is said, once while it stays the same."""
+        try:
+            yield
+            self._wrong = ""
+        except Exception as error:  # noqa: BLE001  nobody would miss a watcher that has ended
+            if str(error) != self._wrong:
+                self._wrong = str(error)
+                self._say(f"cannot look: {self._wrong}")
 
     def close(self) -> None:
         """Send what waits, and let another one watch."""

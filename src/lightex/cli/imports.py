@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
 import click
 
-from lightex.cli.output import cut, paint, print_json, terminal_width
+from lightex.cli.output import paint, print_json
+from lightex.cli.telling import Telling
 from lightex.core.errors import LightexError
 from lightex.core.root import Root
 from lightex.core.units import format_duration
@@ -37,8 +37,8 @@ def command(root: str | None, peer: str, uri: str, experiment: str | None, as_js
     """
     began = time.monotonic()
     folder = Root.locate(root)
-    with _Line() as line:
-        line(f"opening {uri}", at_once=True)
+    with Telling(_REDRAW) as line:
+        line(f"opening {uri}")
         intake = Intake(folder, open_peer(peer, uri, experiment), lambda text: line(f"{_count(intake.taken)}  {text}"))
         try:
             intake.bring()
@@ -54,36 +54,6 @@ def command(root: str | None, peer: str, uri: str, experiment: str | None, as_js
     else:
         _say(intake.taken, peer, time.monotonic() - began)
     return 1 if intake.taken.failed else 0
-
-
-class _Line:
-    """The line of progress on standard error. Use as a context manager."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._next = 0.0
-
-    def __enter__(self) -> _Line:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-    def __call__(self, text: str, at_once: bool = False) -> None:
-        """Show what is being done, as often as people can read it."""
-        now = time.monotonic()
-        if now < self._next and not at_once:
-            return
-        self._next = now + _REDRAW[0 if self._terminal or at_once else 1]
-        if self._terminal:
-            click.echo(f"\r\033[K{cut(text, terminal_width() - 1)}", nl=False, err=True)
-        else:
-            click.echo(text, err=True)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._terminal:
-            click.echo("\r\033[K", nl=False, err=True)
 
 
 def _count(taken: Taken) -> str:

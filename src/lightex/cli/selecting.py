@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from lightex.qviz.runs import Runs
 
 _PATIENCE = 0.7  # seconds of silence before progress is told
-_BETWEEN = 0.2  # seconds between two words of it
+_BETWEEN = 0.2, 10.0  # seconds between two words of it, on a terminal and elsewhere
 
 
 def where_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,23 +73,17 @@ def opened(root: Root) -> Iterator[Index]:
 @contextmanager
 def reading() -> Iterator[Callable[[int, int], None]]:
     """Tells how far a reading of many runs has come, if it takes long."""
-    told, began = [0.0], time.monotonic()
-    to_terminal = sys.stderr.isatty()
+    from lightex.cli.telling import Telling
 
-    def tell(done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - began < _PATIENCE or now - told[0] < (_BETWEEN if to_terminal else 10.0):
-            return
-        told[0] = now
-        left = (now - began) / max(done, 1) * (total - done)
-        words = f"reading runs for the index, once: {done:,} of {total:,}, {left:.0f} s left"
-        click.echo(f"\r{words}\x1b[K" if to_terminal else words, err=True, nl=not to_terminal)
+    began = time.monotonic()
+    with Telling(_BETWEEN) as line:
 
-    try:
+        def tell(done: int, total: int) -> None:
+            if (passed := time.monotonic() - began) >= _PATIENCE:
+                left = passed / max(done, 1) * (total - done)
+                line(f"reading runs for the index, once: {done:,} of {total:,}, {left:.0f} s left")
+
         yield tell
-    finally:
-        if told[0] and to_terminal:
-            click.echo("\r\x1b[K", err=True, nl=False)
 
 
 def metrics_of(runs: Sequence[Summary]) -> list[str]:

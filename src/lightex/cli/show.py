@@ -9,11 +9,11 @@ import click
 from lightex.cli.options import config_name, load_registry
 from lightex.cli.output import print_json, print_table
 from lightex.core.errors import NotFoundError
-from lightex.core.naming import show
+from lightex.core.naming import flatten, show
 from lightex.namedconf.export import FORMATS
 from lightex.namedconf.layers import sources
 from lightex.namedconf.resolve import Expansion, expand
-from lightex.namedconf.tree import flatten, to_tree
+from lightex.namedconf.tree import to_tree
 
 
 @click.command()

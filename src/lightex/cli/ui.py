@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -78,7 +79,11 @@ def _say(text: str) -> None:
 async def _watch(live: Live, alerting: Alerting) -> None:
     from lightex.mon.alerts.watch import LOOK
 
-    await live.every(LOOK, alerting.look, _say, lambda: alerting.wants)
+    while True:
+        with alerting.going_on():
+            if alerting.wants:
+                await live.ask(alerting.look)
+        await asyncio.sleep(LOOK)
 
 
 def _told(root: Root, alerting: Alerting) -> Callable[[str], None]:

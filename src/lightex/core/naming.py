@@ -17,6 +17,16 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     return {name: ".".join(parts[shared:]) for name, parts in split.items()}
 
 
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted names to leaves: {"hp": {"lr": 0.1}} -> {"hp.lr": 0.1}. Lists and empty dicts are leaves."""
+    if not isinstance(tree, dict) or (not tree and prefix):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, item in tree.items():
+        flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
 def label(values: Mapping[str, Any]) -> str:
     """What tells an experiment from its siblings, in one line: lr=0.1 seed=1."""
     names = short_names(values)

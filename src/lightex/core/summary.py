@@ -12,6 +12,7 @@ from lightex.core.errors import NewerFormatError, StorageError
 from lightex.core.journal import Record
 from lightex.core.liveness import alive
 from lightex.core.logged import Logged, read_logged
+from lightex.core.naming import flatten
 from lightex.core.root import Root
 from lightex.core.rundir import ENDED, LOST, QUEUED, RunDir, short
 
@@ -245,18 +246,7 @@ def latest_metrics(run: RunDir, size: int = 4096) -> dict[str, Any]:
 
 def flat_params(config: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a config by dotted names: {"hp": {"lr": 0.1}} -> {"hp.lr": 0.1}; lists stay lists."""
-    flat: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict) and value:
-            for key, item in value.items():
-                walk(f"{prefix}.{key}", item)
-        else:
-            flat[prefix] = value
-
-    if config.get("hp") is not None:
-        walk("hp", config["hp"])
-    return flat
+    return {} if config.get("hp") is None else flatten(config["hp"], "hp")
 
 
 def seen_state(last: Record, sweep: str | None, supervised: Callable[[str], bool]) -> tuple[str, str | None]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from lightex.core.rundir import STATES
 from lightex.mon.state import Picture
@@ -36,61 +34,32 @@ def exposition(seen: Picture, machine: Mapping[str, Any]) -> bytes:
         machine: `cpus`, `cpus_leased`, `memory` and `memory_leased` of this machine.
     """
     registry = CollectorRegistry()
-    registry.register(_Moment([*_of_runs(seen), *_of_sweeps(seen), *_of_machine(machine), _of_gpus(seen)]))
-    return generate_latest(registry)
 
+    def tell(name: str, words: str, labels: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+        gauge = Gauge(f"lightex_{name}", words, labels, registry=registry)
+        for *labelled, value in rows:
+            (gauge.labels(*labelled) if labels else gauge).set(value)
 
-class _Moment(Collector):
-    """What is the case now."""
+    def of_runs(value: Any) -> list[tuple[Any, ...]]:
+        found = [(live.run.short_id, live.run.experiment, live.run.node or "", value(live)) for live in seen.running]
+        return [row for row in found if isinstance(row[-1], (int, float))]
 
-    def __init__(self, families: Sequence[GaugeMetricFamily]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The metrics."""
-        yield from self._families
-
-
-def _of_runs(seen: Picture) -> Iterator[GaugeMetricFamily]:
-    states = GaugeMetricFamily("lightex_runs", "Runs by state.", labels=["state"])
-    for state in STATES:
-        states.add_metric([state.lower()], seen.counts.get(state, 0))
-    yield states
+    tell("runs", "Runs by state.", ["state"], [(state.lower(), seen.counts.get(state, 0)) for state in STATES])
     for key, name, words in _OF_RUNS:
-        family = GaugeMetricFamily(f"lightex_run_{name}", words, labels=_RUN)
-        for live in seen.running:
-            if isinstance(value := live.usage.get(key), (int, float)):
-                family.add_metric([live.run.short_id, live.run.experiment, live.run.node or ""], value)
-        yield family
-    progress = GaugeMetricFamily("lightex_run_progress_ratio", "How far a run is, 0 to 1.", labels=_RUN)
-    for live in seen.running:
-        if live.progress and live.progress.share is not None:
-            progress.add_metric([live.run.short_id, live.run.experiment, live.run.node or ""], live.progress.share)
-    yield progress
-
-
-def _of_sweeps(seen: Picture) -> Iterator[GaugeMetricFamily]:
-    words = "Runs of sweeps that are open or ended within a day, by state."
-    runs = GaugeMetricFamily("lightex_sweep_runs", words, labels=["sweep", "config", "state"])
-    work = GaugeMetricFamily(
-        "lightex_sweep_at_work", "Whether a dispatcher is at work on it.", labels=["sweep", "config"]
+        tell(f"run_{name}", words, _RUN, of_runs(lambda live, key=key: live.usage.get(key)))
+    tell(
+        "run_progress_ratio",
+        "How far a run is, 0 to 1.",
+        _RUN,
+        of_runs(lambda live: live.progress and live.progress.share),
     )
-    for sweep in seen.sweeps:
-        work.add_metric([sweep.id, sweep.name], int(sweep.at_work))
-        for state, count in sweep.counts.items():
-            runs.add_metric([sweep.id, sweep.name, state.lower()], count)
-    yield from (runs, work)
-
-
-def _of_machine(machine: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
+    words = "Runs of sweeps that are open or ended within a day, by state."
+    counts = [(one.id, one.name, state.lower(), count) for one in seen.sweeps for state, count in one.counts.items()]
+    tell("sweep_runs", words, ["sweep", "config", "state"], counts)
+    at_work = [(one.id, one.name, int(one.at_work)) for one in seen.sweeps]
+    tell("sweep_at_work", "Whether a dispatcher is at work on it.", ["sweep", "config"], at_work)
     for key, name, words in _OF_MACHINE:
-        yield GaugeMetricFamily(f"lightex_machine_{name}", words, value=float(machine[key]))
-
-
-def _of_gpus(seen: Picture) -> GaugeMetricFamily:
-    family = GaugeMetricFamily("lightex_gpu_use_ratio", "How much a GPU computes, 0 to 1.", labels=["node", "gpu"])
-    for node in seen.nodes:
-        for gpu, load in node.loads.items():
-            if "use" in load:
-                family.add_metric([node.name, gpu], load["use"])
-    return family
+        tell(f"machine_{name}", words, (), [(float(machine[key]),)])
+    loads = [(node.name, gpu, load["use"]) for node in seen.nodes for gpu, load in node.loads.items() if "use" in load]
+    tell("gpu_use_ratio", "How much a GPU computes, 0 to 1.", ["node", "gpu"], loads)
+    return generate_latest(registry)

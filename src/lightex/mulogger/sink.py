@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -41,7 +42,10 @@ class Sink(Protocol):
     It runs in the feeder, not in the training: any exception it raises is shown as its last error, and the same
     records come again later. What a crash interrupted comes again too: `state` is how a sink knows its own.
 
+    A subclass has the defaults and helpers below; anything else with these members is a sink as well.
+
     Attributes:
+        name: as of its entry point.
         Options: the dataclass of its options, all with defaults.
         alone: whether a process can hold only one run of it at a time (it then gets a process per run).
         direct: whether it is fed inside the training process, as the terminal has to be.
@@ -50,13 +54,17 @@ class Sink(Protocol):
         state: JSON that is kept with the run after each write; what identifies the run there belongs into it.
     """
 
+    name: ClassVar[str]
     Options: ClassVar[type]
-    alone: ClassVar[bool]
-    direct: ClassVar[bool]
-    environment: ClassVar[tuple[str, ...]]
+    alone: ClassVar[bool] = False
+    direct: ClassVar[bool] = False
+    environment: ClassVar[tuple[str, ...]] = ()
+    source: Source
+    options: Any
     state: dict[str, Any]
 
-    def __init__(self, source: Source, options: Any) -> None: ...
+    def __init__(self, source: Source, options: Any) -> None:
+        self.source, self.options, self.state = source, options, {}
 
     def open(self) -> bool:
         """Connect, and create the run there, or go on with the one that `state` names.
@@ -74,3 +82,27 @@ class Sink(Protocol):
 
     def close(self, status: str | None, reason: str | None) -> None:
         """Let go. status: SUCCEEDED, FAILED, CANCELLED, LOST, or None where the run goes on."""
+
+    def whole(self, step: Any) -> int | None:
+        """A step as a whole number of 64 bits; None: there is none, or it is none."""
+        if not isinstance(step, (int, float)) or not isfinite(step) or not -(2**63) <= step < 2**63:
+            return None
+        if step != int(step):
+            self.source.notice(f"{self.name} holds whole steps only: others are cut, and exact in the run")
+        return int(step)
+
+    def counted(self, name: str, step: Any) -> int:
+        """The same; where there is none, how many of that name had none before."""
+        found = self.whole(step)
+        if found is None:
+            found = self.state["counts"].get(name, 0)
+            self.state["counts"][name] = found + 1
+        return found
+
+    def kept(self, artifact: Record) -> Path | None:
+        """The file of an artifact; None where it is gone, which is told."""
+        path = self.source.dir / str(artifact.get("path"))
+        if path.exists():
+            return path
+        self.source.notice(f"{artifact.get('path')} is recorded and not there; {self.name} does not have it")
+        return None

@@ -10,7 +10,7 @@ from typing import Any
 from lightex.core import jsonlib
 from lightex.core.errors import ConfigError
 from lightex.core.journal import jsonable
-from lightex.namedconf.tree import flatten
+from lightex.core.naming import flatten
 
 Tree = Mapping[str, Any]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from lightex.core import jsonlib
 from lightex.core.journal import jsonable
+from lightex.core.naming import flatten
 from lightex.namedconf.classes import is_config, slots
-from lightex.namedconf.tree import flatten, to_tree
+from lightex.namedconf.tree import to_tree
 
 _SIZE = 8  # bytes; two of a million configs collide with a chance of 3e-8 (birthday bound n^2 / 2^65)
 

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, overload
 
 from lightex.core.errors import ConfigError, did_you_mean
+from lightex.core.naming import flatten
 from lightex.namedconf.classes import (
     caller,
     is_config,
@@ -19,7 +20,7 @@ from lightex.namedconf.classes import (
     where_is,
 )
 from lightex.namedconf.quick import parse
-from lightex.namedconf.tree import flatten, to_tree
+from lightex.namedconf.tree import to_tree
 
 if TYPE_CHECKING:
     from lightex.namedconf.search import Search

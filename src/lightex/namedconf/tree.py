@@ -75,16 +75,6 @@ def _leaf(value: Any, path: str) -> Any:
     )
 
 
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted names to leaves: {"hp": {"lr": 0.1}} -> {"hp.lr": 0.1}. Lists and empty dicts are leaves."""
-    if not isinstance(tree, dict) or (not tree and prefix):
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for key, item in tree.items():
-        flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
 @cache
 def _plan(cls: Any) -> tuple[tuple[str, Slot, bool], ...]:
     return tuple((name, slot, len(members(slot.type)) < 2) for name, slot in slots(cls).items())

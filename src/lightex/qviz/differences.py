@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from lightex.core.errors import StorageError
+from lightex.core.naming import flatten
 from lightex.core.rundir import RunDir
 
 _NOT_SETTINGS = ("hp", "name")  # parameters are told as such; a name is no setting
@@ -31,7 +32,7 @@ class Differences:
 def differences(runs: Sequence[RunDir]) -> Differences:
     """Compare runs; what cannot be read of one counts as missing."""
     configs = [_config(run) for run in runs]
-    environments = [_flat(_read(run, "environment")) for run in runs]
+    environments = [flatten(_read(run, "environment")) for run in runs]
     code: dict[str | None, list[RunDir]] = {}
     for run in runs:
         digest = None
@@ -44,7 +45,7 @@ def differences(runs: Sequence[RunDir]) -> Differences:
 
 def _config(run: RunDir) -> dict[str, Any]:
     config = _read(run, "config")
-    return _flat({name: value for name, value in config.items() if name not in _NOT_SETTINGS})
+    return flatten({name: value for name, value in config.items() if name not in _NOT_SETTINGS})
 
 
 def _read(run: RunDir, what: str) -> Mapping[str, Any]:
@@ -53,17 +54,6 @@ def _read(run: RunDir, what: str) -> Mapping[str, Any]:
     except StorageError:
         return {}
     return found
-
-
-def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, Mapping) and value:
-            for name, item in value.items():
-                yield from walk(f"{prefix}.{name}" if prefix else str(name), item)
-        else:
-            yield prefix, value
-
-    return dict(walk("", tree)) if tree else {}
 
 
 def _differing(values: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

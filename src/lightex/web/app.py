@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lightex.core.root import Root
 from lightex.machine import Machines
 from lightex.qviz.filters import FilterError
 from lightex.qviz.pages import FILTERS, routes
+from lightex.qviz.pages.asking import render
 from lightex.qviz.pages.charts import warm_up
 from lightex.web import monitor
 from lightex.web.export import chart_page
@@ -86,13 +87,13 @@ def _renderer(root: Root) -> Any:
     templates.filters.update(FILTERS)
     folder = root.path.parent.name if root.path.name == "runs" else root.path.name
 
-    def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    def rendered(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
         """A page; links are relative, since a proxy may have put a prefix before the path."""
         base = "../" * request.url.path.lstrip("/").count("/")
         page = templates.get_template(template).render(base=base, folder=folder, root=str(root.path), **context)
         return HTMLResponse(page, status)
 
-    return render
+    return rendered
 
 
 async def _changes(request: Request) -> Response:
@@ -100,38 +101,28 @@ async def _changes(request: Request) -> Response:
     return StreamingResponse(request.app.state.live.changes(), media_type="text/event-stream", headers=headers)
 
 
+def _refused(request: Request, status: int, title: str, words: str, details: Sequence[str], **place: Any) -> Response:
+    """What went wrong, as JSON for programs, else as a page."""
+    if "/api/" in request.url.path:
+        return JSONResponse({"error": words, "details": list(details), **place}, status)
+    return render(request, "error.html", status, title=title, message=words, details=details)
+
+
 async def _mistake(request: Request, error: Exception) -> Response:
     """A user's mistake: its words, and what to do."""
     assert isinstance(error, LightexError)  # noqa: S101  for the type checker: it is registered for these
     status = 404 if isinstance(error, NotFoundError) else 400
-    if _wants_json(request):
-        place = {"position": error.position, "hint": error.hint} if isinstance(error, FilterError) else {}
-        return JSONResponse({"error": error.message, "details": list(error.details), **place}, status)
-    page: Response = request.app.state.render(
-        request, "error.html", status, title="That did not work", message=error.message, details=error.details
-    )
-    return page
+    place = {"position": error.position, "hint": error.hint} if isinstance(error, FilterError) else {}
+    return _refused(request, status, "That did not work", error.message, error.details, **place)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  for the type checker: it is registered for these
-    if _wants_json(request):
-        return JSONResponse({"error": error.detail, "details": []}, error.status_code)
     details = ["the runs are on the first page"] if error.status_code == 404 else []
-    page: Response = request.app.state.render(
-        request, "error.html", error.status_code, title=str(error.status_code), message=error.detail, details=details
-    )
-    return page
+    return _refused(request, error.status_code, str(error.status_code), error.detail, details)
 
 
 async def _fault(request: Request, _error: Exception) -> Response:
     """A mistake of ours: the server writes its traceback to where lx ui was started."""
-    words, details = "LightEx has made a mistake here", ["what went wrong is where lx ui was started: please report it"]
-    if _wants_json(request):
-        return JSONResponse({"error": words, "details": details}, 500)
-    page: Response = request.app.state.render(request, "error.html", 500, title="500", message=words, details=details)
-    return page
-
-
-def _wants_json(request: Request) -> bool:
-    return "/api/" in request.url.path
+    details = ["what went wrong is where lx ui was started: please report it"]
+    return _refused(request, 500, "500", "LightEx has made a mistake here", details)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.responses import PlainTextResponse, Response
+
+from lightex.web.server import is_local
 
 Scope = Any  # of ASGI (https://asgi.readthedocs.io)
 
@@ -23,6 +27,8 @@ _HEADERS = {
     "referrer-policy": "no-referrer",  # the address may hold the token
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
+    "content-security-policy": POLICY,
+    "cache-control": "no-store",
 }
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -62,20 +68,20 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        headers, asked = Headers(scope=scope), QueryParams(scope["query_string"]).multi_items()
         given = next((value for name, value in asked if name == "token"), None)
         if not self._token and not _is_local(headers.get("host", "")):
             # A page elsewhere may have made its own name mean this machine (DNS rebinding): it passes for ours.
-            await _answer(send, 403, "without a token only this machine is served, by its own name: localhost\n")
+            answer = _answer(403, "without a token only this machine is served, by its own name: localhost\n")
         elif self._token and given is not None and self._equal(given) and scope["method"] == "GET":
-            await self._enter(scope, asked, send)
+            answer = self._enter(scope, asked)
         elif not self._may(headers):
-            await self._refuse(scope, headers, given is not None, send)
+            answer = self._refuse(scope, headers, given is not None)
         elif scope["method"] not in _SAFE and not _is_ours(headers):
-            await _answer(send, 403, "this request comes from another site's page\n")
+            answer = _answer(403, "this request comes from another site's page\n")
         else:
-            await self._app(scope, receive, _with_headers(send))
+            answer, send = self._app, _with_headers(send)
+        await answer(scope, receive, send)
 
     def _may(self, headers: Mapping[str, str]) -> bool:
         if not self._token:
@@ -88,32 +94,21 @@ class Guard:
     def _equal(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), (self._token or "").encode())
 
-    async def _enter(self, scope: Scope, asked: list[tuple[str, str]], send: Any) -> None:
+    def _enter(self, scope: Scope, asked: list[tuple[str, str]]) -> Response:
         """The token moves from the address, which is shown and kept in histories, to a cookie."""
         rest = urlencode([pair for pair in asked if pair[0] != "token"])
         # Relative: a proxy may have put a prefix before the path that we do not know.
         target = "./" + quote(scope["path"].rsplit("/", 1)[-1]) + (f"?{rest}" if rest else "")
         cookie = f"{self._name}={quote(self._token or '', safe='')}; Path=/; HttpOnly; SameSite=Lax"
-        await _answer(send, 303, "", {"location": target, "set-cookie": cookie})
+        return _answer(303, "", {"location": target, "set-cookie": cookie})
 
-    async def _refuse(self, scope: Scope, headers: Mapping[str, str], tried: bool, send: Any) -> None:
+    def _refuse(self, scope: Scope, headers: Mapping[str, str], tried: bool) -> Response:
         if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             wrong = "<p><b role=alert>That is not it.</b></p>" if tried else ""
             policy = POLICY.replace("style-src 'self'", _STYLED)
             more = {"content-type": "text/html; charset=utf-8", "content-security-policy": policy}
-            await _answer(send, 401, _LOGIN.format(style=_STYLE, wrong=wrong), more)
-        else:
-            await _answer(send, 401, "the token is missing: Authorization: Bearer TOKEN (lx ui prints it)\n")
-
-
-def is_local(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+            return _answer(401, _LOGIN.format(style=_STYLE, wrong=wrong), more)
+        return _answer(401, "the token is missing: Authorization: Bearer TOKEN (lx ui prints it)\n")
 
 
 def _is_local(host: str) -> bool:
@@ -141,25 +136,13 @@ def _is_ours(headers: Mapping[str, str]) -> bool:
 def _with_headers(send: Any) -> Any:
     async def sending(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            present = {name.lower() for name, _ in message["headers"]}
-            more = {**_HEADERS, "content-security-policy": POLICY, "cache-control": "no-store"}
-            message["headers"] = [
-                *message["headers"],
-                *((name.encode(), value.encode()) for name, value in more.items() if name.encode() not in present),
-            ]
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
         await send(message)
 
     return sending
 
 
-async def _answer(send: Any, status: int, text: str, more: Mapping[str, str] | None = None) -> None:
-    always = {"content-security-policy": POLICY, "cache-control": "no-store"}
-    headers = {"content-type": "text/plain; charset=utf-8", **_HEADERS, **always, **(more or {})}
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": text.encode()})
+def _answer(status: int, text: str, more: Mapping[str, str] | None = None) -> Response:
+    return PlainTextResponse(text, status, {**_HEADERS, **(more or {})})

@@ -84,33 +84,6 @@ class Live:
                 for watcher in self._watchers:
                     watcher.set()
 
-    async def every(
-        self,
-        seconds: float,
-        look: Callable[[Index], object],
-        say: Callable[[str], None],
-        wants: Callable[[], bool],
-    ) -> None:
-        """Have something look at the runs now and then; ends when it is cancelled.
-
-        Args:
-            seconds: between two looks.
-            look: called in the index's thread.
-            say: told why a look did not work, once while it stays the same.
-            wants: whether there is something to look for.
-        """
-        wrong = ""
-        while True:
-            try:
-                if wants():
-                    await self.ask(look)
-                wrong = ""
-            except Exception as error:  # noqa: BLE001  nobody would miss a watcher that has ended
-                if str(error) != wrong:
-                    wrong = str(error)
-                    say(wrong)
-            await asyncio.sleep(seconds)
-
     async def changes(self) -> AsyncIterator[str]:
         """The version as server-sent events, when it grows; else a `beat` with each look while something runs.
 

@@ -20,7 +20,7 @@ from lightex.machine import Machine
 from lightex.mon import actions
 from lightex.mon.prometheus import TYPE, exposition
 from lightex.mon.state import Picture, picture
-from lightex.qviz.pages.asking import Json, ask, one_run, some_runs
+from lightex.qviz.pages.asking import Json, ask, one_run, render, some_runs
 
 _BODY = 1 << 16  # bytes of a request
 _MOST_OVERRIDES = 50
@@ -45,10 +45,7 @@ async def page(request: Request) -> Response:
     """The page, or (`part=live`) the part of it that changes."""
     seen, machine = await _seen(request)
     template = "live_part.html" if request.query_params.get("part") == "live" else "live.html"
-    response: Response = request.app.state.render(
-        request, template, active="live", seen=seen, machine=machine, here=host()
-    )
-    return response
+    return render(request, template, active="live", seen=seen, machine=machine, here=host())
 
 
 async def _seen(request: Request) -> tuple[Picture, Machine]:
@@ -62,10 +59,7 @@ async def logs(request: Request) -> Response:
     ids = request.query_params.getlist("run")
     if len(ids) > _MOST_LOGS:
         raise ConfigError(f"the output of {len(ids)} runs is too much for one page", f"{_MOST_LOGS} at most")
-    response: Response = request.app.state.render(
-        request, "logs.html", active="live", runs=await some_runs(request, ids)
-    )
-    return response
+    return render(request, "logs.html", active="live", runs=await some_runs(request, ids))
 
 
 async def usage(request: Request) -> Response:

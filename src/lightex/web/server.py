@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 import socket
@@ -11,16 +12,23 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from lightex.core.errors import LightexError
-from lightex.web.guard import is_local
 from lightex.web.live import Live
-
-__all__ = ["PORT", "bind", "is_local", "new_token", "serve"]
 
 PORT = 8765
 """Where the UI is unless that is taken, or another one is asked for."""
 
 _TRIES = 20  # further ports that are tried where the first one is taken
 _TOKEN_BYTES = 24
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def bind(host: str, port: int | None) -> socket.socket:

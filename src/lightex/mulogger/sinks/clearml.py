@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from lightex.core.journal import Record
 from lightex.core.rundir import CANCELLED, FAILED, LOST, read_object
-from lightex.mulogger.sink import Source
+from lightex.mulogger.sink import Sink
 
 _NOT_WATCHED = ("detect_repository", "matplotlib", "tensorboard", "pytorch", "scikit", "joblib", "jsonargparse")
 
@@ -32,18 +32,15 @@ class ClearmlOptions:
     output_uri: str | None = None
 
 
-class ClearmlSink:
+class ClearmlSink(Sink):
     """One task per run. ClearML holds one task per process, hence `alone`."""
 
+    name: ClassVar[str] = "clearml"
     Options: ClassVar[type] = ClearmlOptions
+    options: ClearmlOptions
+    _task: Any = None
     alone: ClassVar[bool] = True
-    direct: ClassVar[bool] = False
     environment: ClassVar[tuple[str, ...]] = ("CLEARML_*",)
-
-    def __init__(self, source: Source, options: ClearmlOptions) -> None:
-        self.source, self.options = source, options
-        self.state: dict[str, Any] = {}
-        self._task: Any = None
 
     @property
     def task(self) -> Any:
@@ -95,7 +92,7 @@ class ClearmlSink:
         for record in records:
             step = record.get("step")
             for name, value in record.get("metrics", {}).items():
-                self._scalar(name, value, self._step(name, step))
+                self._scalar(name, value, self.counted(name, step))
             if params := record.get("params"):
                 self._parameters(params)
             if tags := record.get("tags"):
@@ -107,7 +104,7 @@ class ClearmlSink:
             if found := record.get("histogram"):
                 title, series = _titled(str(found.get("name")))
                 labels = [f"{edge:.4g}" for edge in found["edges"][:-1]]
-                at = self._step(title, step)
+                at = self.counted(title, step)
                 self._logger.report_histogram(title, series, found["counts"], iteration=at, xlabels=labels)
             if artifact := record.get("artifact"):
                 self._artifact(artifact)
@@ -144,7 +141,7 @@ class ClearmlSink:
     def _media(self, media: Record, step: float | None) -> None:
         path = self.source.dir / str(media.get("path"))
         title, series = _titled(str(media.get("name")))
-        at = self._step(f"{title}/{series}", step)
+        at = self.counted(f"{title}/{series}", step)
         if path.suffix == ".png":
             self._logger.report_image(title, series, iteration=at, local_path=str(path))
         elif media.get("kind") == "table":
@@ -158,21 +155,10 @@ class ClearmlSink:
             self._logger.report_plotly(title, series, plotly.io.from_json(path.read_text()), iteration=at)
 
     def _artifact(self, about: Record) -> None:
-        path = self.source.dir / str(about.get("path"))
-        if not path.exists():
-            self.source.notice(f"{about.get('path')} is recorded and not there; clearml does not have it")
+        if not (path := self.kept(about)):
             return
         name = "/".join(Path(str(about.get("path"))).parts[1:])
         self._task.upload_artifact(name, str(path), metadata=about.get("model") or {}, wait_on_upload=True)
-
-    def _step(self, name: str, step: Any) -> int:
-        if isinstance(step, (int, float)) and math.isfinite(step):
-            if step != int(step):
-                self.source.notice("clearml holds whole iterations only: others are cut, and exact in the run")
-            return int(step)
-        count: int = self.state["counts"].get(name, 0)
-        self.state["counts"][name] = count + 1
-        return count
 
 
 def _titled(name: str) -> tuple[str, str]:

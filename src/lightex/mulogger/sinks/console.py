@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lightex.core.journal import Record, number
-from lightex.mulogger.sink import Source
+from lightex.mulogger.sink import Sink
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,14 @@ class ConsoleOptions:
     every: float = 1.0
 
 
-class ConsoleSink:
+class ConsoleSink(Sink):
     """Prints to standard error."""
 
+    name: ClassVar[str] = "console"
     Options: ClassVar[type] = ConsoleOptions
-    alone: ClassVar[bool] = False
+    options: ConsoleOptions
+    _last = 0.0
     direct: ClassVar[bool] = True
-    environment: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, source: Source, options: ConsoleOptions) -> None:
-        self.source, self.options = source, options
-        self.state: dict[str, Any] = {}
-        self._last = 0.0
 
     def open(self) -> bool:
         """Say where the records go."""

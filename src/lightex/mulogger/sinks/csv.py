@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lightex.core.journal import Record
-from lightex.mulogger.sink import Source
+from lightex.mulogger.sink import Sink
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,12 @@ class CsvOptions:
     folder: str | None = None
 
 
-class CsvSink:
+class CsvSink(Sink):
     """Writes metrics.csv (time, step, name, value) and values.csv (time, kind, name, value)."""
 
+    name: ClassVar[str] = "csv"
     Options: ClassVar[type] = CsvOptions
-    alone: ClassVar[bool] = False
-    direct: ClassVar[bool] = False
-    environment: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, source: Source, options: CsvOptions) -> None:
-        self.source, self.options = source, options
-        self.state: dict[str, Any] = {}
+    options: CsvOptions
 
     @property
     def folder(self) -> Path:

@@ -7,20 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar
 
 from lightex.core.cache import cache_folder
 from lightex.core.journal import Record
 from lightex.core.rundir import CANCELLED, FAILED, LOST, SUCCEEDED, read_object
 from lightex.mulogger.names import fit
-from lightex.mulogger.sink import Source
+from lightex.mulogger.sink import Sink
 
 # Limits of MLflow's REST API: mlflow.utils.validation, MAX_METRICS_PER_BATCH and its neighbours
 _METRICS, _PARAMS, _NAME, _PARAM_VALUE, _TAG_VALUE = 1000, 100, 250, 6000, 8000
 _ALLOWED = r"\w\-. :/"  # in names of metrics, params and tags
 _STATUS = {SUCCEEDED: "FINISHED", FAILED: "FAILED", CANCELLED: "KILLED", LOST: "FAILED"}
-_LONGEST_STEP = 2**63 - 1
 
 
 def local_store() -> str:
@@ -42,17 +40,13 @@ class MlflowOptions:
     experiment: str | None = None
 
 
-class MlflowSink:
+class MlflowSink(Sink):
     """One MLflow run per run."""
 
+    name: ClassVar[str] = "mlflow"
     Options: ClassVar[type] = MlflowOptions
-    alone: ClassVar[bool] = False
-    direct: ClassVar[bool] = False
+    options: MlflowOptions
     environment: ClassVar[tuple[str, ...]] = ("MLFLOW_*", "DATABRICKS_*", "AWS_*", "AZURE_*", "GOOGLE_*")
-
-    def __init__(self, source: Source, options: MlflowOptions) -> None:
-        self.source, self.options = source, options
-        self.state: dict[str, Any] = {}
 
     @property
     def tracking_uri(self) -> str:
@@ -148,7 +142,7 @@ class MlflowSink:
             for record in records:
                 stamp = round(float(record.get("time") or self.source.created) * 1000)
                 for name, value in record.get("metrics", {}).items():
-                    yield Metric(self._fit(name), value, stamp, self._step(record.get("step")))
+                    yield Metric(self._fit(name), value, stamp, self.whole(record.get("step")) or 0)
 
         for batch in _batches(metrics(), _METRICS):
             self.client.log_batch(self.run_id, metrics=batch)
@@ -183,7 +177,7 @@ class MlflowSink:
             from PIL import Image
 
             with Image.open(path) as image:
-                self.client.log_image(self.run_id, image, key=name.replace("/", "."), step=self._step(step))
+                self.client.log_image(self.run_id, image, key=name.replace("/", "."), step=self.whole(step) or 0)
         elif media.get("kind") == "table":
             table = read_object(path)
             content = {"columns": table["columns"], "data": table["rows"]}  # as MLflow's own log_table writes it
@@ -197,12 +191,9 @@ class MlflowSink:
             self.client.log_artifact(self.run_id, str(path), f"{media.get('kind')}/{name}")
 
     def _log_artifact(self, artifact: Record) -> None:
-        relative = Path(str(artifact.get("path")))
-        path = self.source.dir / relative
-        if not path.exists():
-            self.source.notice(f"{relative} is recorded and not there; mlflow does not have it")
+        if not (path := self.kept(artifact)):
             return
-        folder = "/".join(relative.parent.parts[1:])  # without our own artifacts/
+        folder = "/".join(path.relative_to(self.source.dir).parent.parts[1:])  # without our own artifacts/
         model = artifact.get("model")
         if not model:
             self.client.log_artifact(self.run_id, str(path), folder or None)
@@ -229,13 +220,6 @@ class MlflowSink:
         if name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
             return fit(name, r"\w\- :", _NAME)  # MLflow refuses names that are no clean paths
         return fit(name, _ALLOWED, _NAME)
-
-    def _step(self, step: Any) -> int:
-        if not isinstance(step, (int, float)) or step != step or abs(step) > _LONGEST_STEP:  # noqa: PLR0124  NaN
-            return 0
-        if step != int(step):
-            self.source.notice("mlflow holds whole steps only: others are cut, and exact in the run")
-        return int(step)
 
 
 def _batches(items: Any, size: int) -> Iterator[list[Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, ClassVar
 
 from lightex.core.journal import Record
 from lightex.core.rundir import SUCCEEDED, read_object
-from lightex.mulogger.sink import Source
+from lightex.mulogger.sink import Sink
 
 
 @dataclass(frozen=True)
@@ -27,17 +26,12 @@ class TensorBoardOptions:
     folder: str | None = None
 
 
-class TensorBoardSink:
+class TensorBoardSink(Sink):
     """Writes scalars, texts, images, sounds, histograms and the hparams plugin's session."""
 
+    name: ClassVar[str] = "tensorboard"
     Options: ClassVar[type] = TensorBoardOptions
-    alone: ClassVar[bool] = False
-    direct: ClassVar[bool] = False
-    environment: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, source: Source, options: TensorBoardOptions) -> None:
-        self.source, self.options = source, options
-        self.state: dict[str, Any] = {}
+    options: TensorBoardOptions
 
     @property
     def folder(self) -> Path:
@@ -129,7 +123,7 @@ class TensorBoardSink:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         self._add(
-            wall, self._step(name, step), summary=Summary(value=[Summary.Value(tag=name or "_", simple_value=value)])
+            wall, self.counted(name, step), summary=Summary(value=[Summary.Value(tag=name or "_", simple_value=value)])
         )
 
     def _text(self, name: str, text: str, step: float | None, wall: float) -> None:
@@ -144,13 +138,13 @@ class TensorBoardSink:
         )
         kind = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
         value = Summary.Value(tag=f"{name or '_'}/text_summary", metadata=kind, tensor=tensor)
-        self._add(wall, self._step(f"text {name}", step), summary=Summary(value=[value]))
+        self._add(wall, self.counted(f"text {name}", step), summary=Summary(value=[value]))
 
     def _media(self, media: Record, step: float | None, wall: float) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         name, path = str(media.get("name")) or "_", self.source.dir / str(media.get("path"))
-        at = self._step(f"media {name}", step)
+        at = self.counted(f"media {name}", step)
         if path.suffix == ".png":
             width, height = media.get("width"), media.get("height")
             if width is None:
@@ -192,17 +186,8 @@ class TensorBoardSink:
         )
         name = str(found.get("name")) or "_"
         self._add(
-            wall, self._step(f"histogram {name}", step), summary=Summary(value=[Summary.Value(tag=name, histo=histo)])
+            wall, self.counted(f"histogram {name}", step), summary=Summary(value=[Summary.Value(tag=name, histo=histo)])
         )
-
-    def _step(self, name: str, step: float | None) -> int:
-        if isinstance(step, (int, float)) and math.isfinite(step) and -(2**63) <= step < 2**63:
-            if step != int(step):
-                self.source.notice("tensorboard holds whole steps only: others are cut, and exact in the run")
-            return int(step)
-        count: int = self.state["counts"].get(name, 0)
-        self.state["counts"][name] = count + 1
-        return count
 
     def _add(self, wall: float, step: int = 0, **what: Any) -> None:
         self._records.write(self._event(wall_time=wall, step=step, **what).SerializeToString())

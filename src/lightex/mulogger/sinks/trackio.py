@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from lightex.core import jsonlib
 from lightex.core.journal import Record, jsonable
 from lightex.core.rundir import read_object
 from lightex.mulogger.names import fit
-from lightex.mulogger.sink import Source
+from lightex.mulogger.sink import Sink
 
 
 @dataclass(frozen=True)
@@ -27,17 +26,13 @@ class TrackioOptions:
     project: str | None = None
 
 
-class TrackioSink:
+class TrackioSink(Sink):
     """Writes through trackio's own storage layer: its client would start a server for each project."""
 
+    name: ClassVar[str] = "trackio"
     Options: ClassVar[type] = TrackioOptions
-    alone: ClassVar[bool] = False
-    direct: ClassVar[bool] = False
+    options: TrackioOptions
     environment: ClassVar[tuple[str, ...]] = ("TRACKIO_*", "HF_*")
-
-    def __init__(self, source: Source, options: TrackioOptions) -> None:
-        self.source, self.options = source, options
-        self.state: dict[str, Any] = {}
 
     @property
     def project(self) -> str:
@@ -127,11 +122,7 @@ class TrackioSink:
         return {name: value._to_dict()}
 
     def _step(self, record: Record) -> int:
-        step = record.get("step")
-        if isinstance(step, (int, float)) and math.isfinite(step):
-            if step != int(step):
-                self.source.notice("trackio holds whole steps only: others are cut, and exact in the run")
-            self.state["next"] = max(self.state["next"], int(step) + 1)
-            return int(step)
-        self.state["next"] += 1
-        return int(self.state["next"]) - 1
+        step = self.whole(record.get("step"))
+        at = int(self.state["next"]) if step is None else step
+        self.state["next"] = max(self.state["next"], at + 1)
+        return at

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from lightex.core.journal import Record
 from lightex.core.rundir import SUCCEEDED, read_object
 from lightex.mulogger.names import fit
-from lightex.mulogger.sink import Source
+from lightex.mulogger.sink import Sink
 
 _ITS_OWN = {"", "step", "_step", "_timestamp", "_runtime", "_wandb"}
 
@@ -33,17 +33,13 @@ class WandbOptions:
     folder: str | None = None
 
 
-class WandbSink:
+class WandbSink(Sink):
     """One W&B run per run, with the same id. Steps are a metric of their own there, so none is ever dropped."""
 
+    name: ClassVar[str] = "wandb"
     Options: ClassVar[type] = WandbOptions
-    alone: ClassVar[bool] = False
-    direct: ClassVar[bool] = False
+    options: WandbOptions
     environment: ClassVar[tuple[str, ...]] = ("WANDB_*",)
-
-    def __init__(self, source: Source, options: WandbOptions) -> None:
-        self.source, self.options = source, options
-        self.state: dict[str, Any] = {}
 
     @cached_property
     def run(self) -> Any:
@@ -127,9 +123,7 @@ class WandbSink:
     def _artifact(self, about: Record) -> None:
         import wandb
 
-        path = self.source.dir / str(about.get("path"))
-        if not path.exists():
-            self.source.notice(f"{about.get('path')} is recorded and not there; wandb does not have it")
+        if not (path := self.kept(about)):
             return
         model = about.get("model")
         name = fit(f"{self.source.short_id}-{path.name}", r"A-Za-z0-9_.\-", 128)

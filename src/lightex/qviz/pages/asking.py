@@ -29,6 +29,12 @@ class Json(Response):
         return jsonlib.dumps(content, str, jsonlib.OPT_SERIALIZE_NUMPY)
 
 
+def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+    """A page of the UI."""
+    page: Response = request.app.state.render(request, template, status, **context)
+    return page
+
+
 async def ask(request: Request, question: Callable[[Index], T]) -> T:
     """What the index answers.
 

@@ -12,7 +12,7 @@ from lightex.core.rundir import RunDir
 from lightex.qviz.compare import best_mean_of, best_of, compare
 from lightex.qviz.differences import differences
 from lightex.qviz.importance import importance
-from lightex.qviz.pages.asking import Json, ask, some_runs
+from lightex.qviz.pages.asking import Json, ask, render, some_runs
 from lightex.qviz.pages.view import differing, numeric
 from lightex.qviz.runs import select
 
@@ -31,7 +31,7 @@ async def page(request: Request) -> Response:
         raise ConfigError(f"mode must be min or max, got '{mode}'")
     result = compare(runs, asked.get("by") or None, mode)
     rest = await asyncio.to_thread(differences, [RunDir(run.dir) for run in result.runs])
-    response: Response = request.app.state.render(
+    return render(
         request,
         "compare.html",
         result=result,
@@ -44,7 +44,6 @@ async def page(request: Request) -> Response:
         active="compare",
         by=result.by,
     )
-    return response
 
 
 async def points(request: Request) -> Response:

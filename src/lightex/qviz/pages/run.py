@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -15,13 +15,14 @@ from starlette.responses import Response
 
 from lightex.core import journal, jsonlib
 from lightex.core.errors import NotFoundError, StorageError
+from lightex.core.naming import flatten
 from lightex.core.root import Root
 from lightex.core.rundir import CAUSES, ENDED, SUCCEEDED, RunDir
 from lightex.core.summary import Summary
 from lightex.qviz.code import Code, code_diff, read_code
 from lightex.qviz.differences import Differences, differences
 from lightex.qviz.pages.artifacts import Kept, inside, kept_files
-from lightex.qviz.pages.asking import Json, one_run, some_runs, whole
+from lightex.qviz.pages.asking import Json, one_run, render, some_runs, whole
 from lightex.qviz.pages.view import differing
 
 TABS = ("overview", "charts", "resources", "media", "artifacts", "logs", "code", "events")
@@ -42,7 +43,7 @@ async def page(request: Request) -> Response:
     if tab == "code" and (other := request.query_params.get("with")):
         more |= await _diff(request, directory, run, other)
     command = await asyncio.to_thread(_command, directory)
-    response: Response = request.app.state.render(
+    return render(
         request,
         "run.html",
         run=run,
@@ -53,7 +54,6 @@ async def page(request: Request) -> Response:
         ended=run.status in ENDED,
         **more,
     )
-    return response
 
 
 def _nothing(_directory: RunDir, _run: Summary) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _overview(directory: RunDir, run: Summary) -> dict[str, Any]:
         environment = directory.environment
     last = next((event for event in reversed(directory.events()) if event.get("state") in ENDED), {})
     sources = {**(_about(directory, run).get("sources") or {}), **dict.fromkeys(run.varied, "sweep")}
-    rows = [(path, value, sources.get(path, "")) for path, value in flat(config)]
+    rows = [(path, value, sources.get(path, "")) for path, value in flatten(config).items()]
     return {
         "settings": [row for row in rows if not row[0].startswith("hp.")],
         "hyper": [row for row in rows if row[0].startswith("hp.")],
@@ -120,15 +120,6 @@ def _about(directory: RunDir, run: Summary) -> dict[str, Any]:
         return dict(Root(directory.path.parent.parent).sweep(run.sweep).about)
     except StorageError:
         return {}
-
-
-def flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a config by dotted paths."""
-    if isinstance(tree, dict) and tree:
-        for name, value in tree.items():
-            yield from flat(value, f"{prefix}.{name}" if prefix else str(name))
-    elif prefix:
-        yield prefix, tree
 
 
 def _media(directory: RunDir, _run: Summary) -> dict[str, Any]:

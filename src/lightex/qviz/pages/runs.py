@@ -11,7 +11,7 @@ from starlette.responses import Response
 from lightex.core.errors import LightexError
 from lightex.qviz.filters import FilterError
 from lightex.qviz.names import Names
-from lightex.qviz.pages.asking import Json, ask
+from lightex.qviz.pages.asking import Json, ask, render
 from lightex.qviz.pages.view import SIZES, View, make_view
 from lightex.qviz.runs import value_of
 
@@ -20,10 +20,7 @@ async def page(request: Request) -> Response:
     """The page, or (`part=table`) the part of it that changes with the filter."""
     view = await _view(request)
     template = "table.html" if request.query_params.get("part") == "table" else "runs.html"
-    response: Response = request.app.state.render(
-        request, template, view=view, value_of=value_of, sizes=SIZES, active="runs"
-    )
-    return response
+    return render(request, template, view=view, value_of=value_of, sizes=SIZES, active="runs")
 
 
 async def _view(request: Request) -> View:

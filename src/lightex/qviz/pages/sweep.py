@@ -15,7 +15,7 @@ from lightex.core.root import SweepDir
 from lightex.core.rundir import ENDED, STATES, SUCCEEDED
 from lightex.core.summary import Summary
 from lightex.qviz.compare import compare
-from lightex.qviz.pages.asking import ask
+from lightex.qviz.pages.asking import ask, render
 from lightex.qviz.pages.view import numeric
 
 _SHOWN = 200  # runs in the table, the best first
@@ -42,7 +42,7 @@ async def page(request: Request) -> Response:
         if run.status in ENDED and run.status != SUCCEEDED:
             reasons.setdefault(run.reason or run.status.lower(), []).append(run)
     result = compare(runs)
-    response: Response = request.app.state.render(
+    return render(
         request,
         "sweep.html",
         sweep=name,
@@ -60,7 +60,6 @@ async def page(request: Request) -> Response:
         numeric={name for name in result.params if numeric([run.params.get(name) for run in runs])},
         active="runs",
     )
-    return response
 
 
 def _best_so_far(runs: list[Summary], metric: str | None, mode: str) -> list[tuple[float, float, str]]:

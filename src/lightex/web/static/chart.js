@@ -10,10 +10,10 @@ export { groupMean, smooth } from "./series.js";
 
 /**
  * @typedef {{id: string, label: string, color: string, dash?: number[], x: ArrayLike<number>, y: ArrayLike<number|string|null>,
- *   band?: {low: ArrayLike<number>, high: ArrayLike<number>}, raw?: {x: ArrayLike<number>, y: ArrayLike<number>},
- *   gap?: number, odd?: {x: number, kind: "nan"|"+inf"|"-inf"}[]}} Series what is not finite in y is marked, as `odd` is; `raw` is faint
+ *   band?: {low: ArrayLike<number>, high: ArrayLike<number>},
+ *   gap?: number, odd?: {x: number, kind: "nan"|"+inf"|"-inf"}[]}} Series what is not finite in y is marked, as `odd` is
  */
-const DEFAULTS = { xKind: "number", xLog: false, yLog: false, smoothing: 0, clip: false, near: 8, shareZoom: false, onZoom() {}, series: [] };
+const DEFAULTS = { xKind: "number", xLog: false, yLog: false, smoothing: 0, clip: false, onZoom() {}, series: [] };
 const ODD = { nan: ["×", "NaN"], "+inf": ["▲", "+∞"], "-inf": ["▼", "-∞"] };
 
 /** JSON has no NaN: it comes as null or in words. */
@@ -26,7 +26,7 @@ function prepare(given, smoothing) {
   const [x, exact, below, above] = [given.x, given.y, low, high].map((list) => list && floats(order.map((i) => list[i])));
   const odd = [...(given.odd ?? [])];
   exact.forEach((v, i) => Number.isFinite(v) || odd.push({ x: x[i], kind: v > 0 ? "+inf" : v < 0 ? "-inf" : "nan" }));
-  const raw = smoothing ? { x, y: exact } : given.raw && { x: floats(given.raw.x), y: floats(given.raw.y) };
+  const raw = smoothing ? { x, y: exact } : null;
   return { ...given, x, exact, y: smoothing ? smooth(exact, smoothing) : exact, odd, raw, low: below, high: above };
 }
 
@@ -34,15 +34,10 @@ export class LineChart extends Plot {
   /** @param {HTMLElement} host an empty element @param {Partial<typeof DEFAULTS>} options see the README */
   constructor(host, options = {}) {
     super(host, { ...DEFAULTS, ...options });
-    Object.assign(this, { series: [], hidden: new Set(), range: null, cursor: null, drag: null });
+    Object.assign(this, { series: [], range: null, cursor: null, drag: null });
     host.classList.add("lines");
     host.addEventListener("dblclick", () => this.reset());
     this.set();
-  }
-
-  /** @param {Series[]} series in the order of drawing; the zoom stays */
-  setData(series) {
-    this.set({ series });
   }
 
   set(options = {}) {
@@ -50,22 +45,11 @@ export class LineChart extends Plot {
     super.set(options);
   }
 
-  /** Shows or hides the curves of an id. */
-  show(id, on = true) {
-    this.hidden[on ? "delete" : "add"](id);
-    super.set();
-  }
-
-  get visible() {
-    return this.series.filter((s) => !this.hidden.has(s.id));
-  }
-
   /** Shows x from lo to hi, and asks for finer data of it; null, null shows all. */
-  zoom(lo, hi, heard = false) {
+  zoom(lo, hi) {
     this.range = lo === null ? null : [lo, hi];
     this.redraw();
     this.options.onZoom(lo, hi);
-    if (!heard && this.options.shareZoom) this.options.group.tell("range", this.range, this);
   }
 
   reset() {
@@ -73,7 +57,7 @@ export class LineChart extends Plot {
   }
 
   summary() {
-    const shown = this.visible, [lo, hi] = extent(shown.map((s) => s.exact)), last = extent(shown.map((s) => s.exact.subarray(-1)));
+    const shown = this.series, [lo, hi] = extent(shown.map((s) => s.exact)), last = extent(shown.map((s) => s.exact.subarray(-1)));
     return `${shown.length} ${shown.length === 1 ? "curve" : "curves"}, ${lo > hi ? "no values" : `min ${number(lo)}, max ${number(hi)}, last `
       + [...new Set(last)].map((v) => number(v)).join(" to ")}`;
   }
@@ -92,7 +76,7 @@ export class LineChart extends Plot {
 
   * paint(ctx) {
     if (this.stale) yield* this.#renew();
-    const { xLog, yLog, clip, xKind } = this.options, shown = this.visible;
+    const { xLog, yLog, clip, xKind } = this.options, shown = this.series;
     const x = this.range ?? padded(extent(shown.flatMap((s) => [s.x, s.odd.map((o) => o.x)]), xLog), xLog, 0);
     const curves = shown.flatMap((s) => [[s.x, s.y], ...(s.raw ? [[s.raw.x, s.raw.y]] : []), ...(s.low && !clip ? [[s.x, s.low], [s.x, s.high]] : [])]);
     const inView = curves.map(([xs, ys]) => ys.subarray(Math.max(0, firstFrom(xs, x[0]) - 1), firstFrom(xs, x[1] + Math.abs(x[1]) * 1e-12) + 1));
@@ -156,8 +140,8 @@ export class LineChart extends Plot {
 
   /** The layer of the pointer: the lit curve over dimmed others, the range being dragged, the cursor and its points. */
   over(ctx) {
-    const [left, top, width, height] = this.box, lit = this.visible.filter((s) => s.id === this.lit);
-    if (lit.length && this.visible.length > lit.length) this.veil(ctx);
+    const [left, top, width, height] = this.box, lit = this.series.filter((s) => s.id === this.lit);
+    if (lit.length && this.series.length > lit.length) this.veil(ctx);
     for (const s of lit) this.#curve(ctx, s, 2.5);
     if (this.drag) {
       ctx.globalAlpha = 0.16;
@@ -185,11 +169,11 @@ export class LineChart extends Plot {
 
   /** The points at the cursor, nearest to the pointer first; without one (keys, another chart) the lit curve's first. */
   #near() {
-    return this.visible.flatMap((s) => {
+    return this.series.flatMap((s) => {
       const i = nearest(s.x, this.cursor), px = this.X.px(s.x[i]), py = this.Y.px(s.y[i]);
       const off = this.pointer === undefined ? (s.id === this.lit ? -1 : py) : Math.abs(py - this.pointer);
       return Number.isFinite(py) && s.x[i] >= this.X.lo && s.x[i] <= this.X.hi ? [{ s, i, px, py, off }] : [];
-    }).sort((a, b) => a.off - b.off).slice(0, this.options.near);
+    }).sort((a, b) => a.off - b.off).slice(0, 8);
   }
 
   #setCursor(x, pointer) {
@@ -199,8 +183,7 @@ export class LineChart extends Plot {
   }
 
   heard(kind, value, source) {
-    if (kind === "range") this.zoom(...(value ?? [null, null]), true);
-    else if (kind === "cursor" && (source?.options.xKind ?? this.options.xKind) === this.options.xKind) {
+    if (kind === "cursor" && (source?.options.xKind ?? this.options.xKind) === this.options.xKind) {
       Object.assign(this, { cursor: value, pointer: undefined });
       this.redrawOver();
     } else super.heard(kind, value);
@@ -234,13 +217,12 @@ export class LineChart extends Plot {
     const [from, to] = this.drag?.sort((a, b) => a - b) ?? [0, 0];
     this.drag = null;
     if (to - from > 4) this.zoom(this.X.inv(from), this.X.inv(to));
-    else super.up();
     this.redrawOver();
   }
 
   /** Left and right go from point to point, up and down from curve to curve, + - 0 zoom about the cursor. */
   key(event) {
-    const { key } = event, shown = this.visible, { X } = this, about = X.px(this.cursor ?? X.inv(this.box[0] + this.box[2] / 2));
+    const { key } = event, shown = this.series, { X } = this, about = X.px(this.cursor ?? X.inv(this.box[0] + this.box[2] / 2));
     const turn = { ArrowUp: -1, ArrowDown: 1 }[key] ?? 0, step = { ArrowLeft: -1, ArrowRight: 1 }[key] ?? 0, by = { "+": 0.5, "=": 0.5, "-": 2 }[key];
     if (event.ctrlKey || event.metaKey || event.altKey || !shown.length) return;
     if (turn || step) {

@@ -1,5 +1,5 @@
 /** Runs side by side. */
-import { bars, importance, Parallel, Scatter, scatterMatrix } from "./plots.js";
+import { bars, Parallel, Scatter, scatterMatrix } from "./plots.js";
 import { colorOf } from "./color.js";
 import { element } from "./format.js";
 import { ask, told } from "./page.js";
@@ -100,5 +100,5 @@ async function plots(ids, by, mode, panel) {
   draw();
   const known = await ask("api/importance", [["by", by], ...ids.map((id) => ["run", id])]);
   if (known.why) shares.replaceChildren(element("p", "muted", known.why));
-  else importance(shares, known.shares);
+  else bars(shares, known.shares.map(({ name, value }) => ({ id: name, label: name, value })), { title: "Importance of parameters" });
 }

@@ -7,7 +7,7 @@ const PAGES = 3; // kept: a Tab goes past every element there is
 const BLOCK = 100; // lines, which the browser lays out or skips together
 const LONG = 8000; // letters of a line that are shown
 const ERRORS = "error|exception|traceback";
-/** Buttons and keys: word, title, key, deed, and for a toggle the name of its state. The first three need a search. */
+/** Buttons and keys: word, title, key, deed, and for a toggle the name of its state. */
 const ACTIONS = [
   ["↑", "Previous match", "N", (view) => view.find(true)],
   ["↓", "Next match", "n", (view) => view.find()],
@@ -34,13 +34,13 @@ function whole(bytes, first, atStart, atEnd) {
 export class LogView {
   /**
    * @param {HTMLElement} host
-   * @param {(from: number, to: number) => Promise<{bytes?: Uint8Array|ArrayBuffer, text?: string, size: number}>} options.fetchRange
+   * @param {(from: number, to: number) => Promise<{bytes: Uint8Array, size: number}>} options.fetchRange
    *   `size` is that of the whole log
    * @param {(text: string, fromByte: number, how: {backward: boolean, regex: boolean}) => Promise<number>} [options.search]
    *   the byte where the next match begins, at `fromByte` or after it (before it, if backward), or -1; letters of either case
    * @param {boolean} [options.follow] from the start; `grow` is to be called when there may be more
    */
-  constructor(host, { fetchRange, search = null, follow = false }) {
+  constructor(host, { fetchRange, search, follow = false }) {
     Object.assign(this, { host, fetchRange, search, size: 0, pages: [], busy: Promise.resolve(), top: 0, found: -1 });
     this.#build();
     this.#press("following", follow);
@@ -49,14 +49,13 @@ export class LogView {
   }
 
   #build() {
-    const buttons = ACTIONS.slice(this.search ? 0 : 3).map(([word, title, key, act, toggle]) => {
+    const buttons = ACTIONS.map(([word, title, key, act, toggle]) => {
       const node = element("button", "btn plain", word, { type: "button", title: `${title} (${key})` });
       node.onclick = () => { act(this); };
       if (toggle) this[`${toggle}Button`] = node;
       return node;
     });
     this.query = element("input", "input", "", { type: "search", placeholder: "Search the log", "aria-label": "Search the log" });
-    this.query.hidden = !this.search;
     this.where = element("span", "where");
     this.text = element("div", "log-text", "", { tabindex: "0", role: "log", "aria-label": "Log", "aria-live": "off" });
     this.query.addEventListener("keydown", (event) => event.key === "Enter" && this.find(event.shiftKey));
@@ -83,9 +82,9 @@ export class LogView {
   }
 
   async #fetch(from, to) {
-    const { bytes, text, size: all } = await this.fetchRange(from, to);
+    const { bytes, size: all } = await this.fetchRange(from, to);
     this.size = all;
-    return bytes ? new Uint8Array(bytes) : new TextEncoder().encode(text);
+    return bytes;
   }
 
   /** Whole lines as blocks, in front of or behind what is there, and away with what is farthest. */
@@ -229,7 +228,7 @@ export class LogView {
 
   /** Goes to the next match, or the one before, and begins anew at the other end. */
   async find(backward = false, text = this.query.value, regex = false) {
-    if (!text || !this.search) return;
+    if (!text) return;
     this.follow(false);
     const well = await this.#then(async () => {
       const from = regex ? 0 : this.found < 0 ? this.top : this.found + (backward ? 0 : 1), how = { backward, regex };

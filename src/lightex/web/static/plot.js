@@ -30,7 +30,7 @@ const repaint = () => plots.forEach((plot) => plot.redraw());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
-/** What the charts of a page tell each other: `cursor` (an x or null), `hover` (an id or null), `range` ([lo, hi] or null). */
+/** What the charts of a page tell each other: `cursor` (an x or null), `hover` (an id or null). */
 export class Group {
   #listeners = new Set();
 
@@ -48,7 +48,7 @@ export class Group {
 /** A subclass has `paint` (a generator, which yields where it may be put off), `over`, `find(x, y)` and `summary()`. */
 export class Plot {
   constructor(host, options) {
-    this.options = { title: "", group: new Group(), onHover() {}, onSelect() {}, ...options };
+    this.options = { title: "", group: new Group(), onHover() {}, ...options };
     Object.assign(this, { host, lit: null, seen: false });
     host.classList.add("chart");
     host.tabIndex = 0;
@@ -221,9 +221,7 @@ export class Plot {
 
   down() {}
 
-  up() {
-    if (this.lit !== null) this.options.onSelect(this.lit);
-  }
+  up() {}
 
   key() {}
 }

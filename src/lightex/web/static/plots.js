@@ -207,8 +207,7 @@ export class Parallel extends Told {
 }
 
 /**
- * Points over two axes: {x, y: {label, log?}, points: {id, label, x, y, color?, value?}[], colorBy?: what `value` is,
- * plain?: no axes, for a matrix}.
+ * Points over two axes: {x, y: {label, log?}, points: {id, label, x, y, color}[], plain?: no axes, for a matrix}.
  */
 export class Scatter extends Told {
   summary() {
@@ -217,17 +216,17 @@ export class Scatter extends Told {
   }
 
   table() {
-    const { points, x, y, colorBy = "value" } = this.options;
-    return [["run", x.label, y.label, colorBy], ...points.map((p) => [p.label, x.words?.[p.x] ?? p.x, p.y, p.value])];
+    const { points, x, y } = this.options;
+    return [["run", x.label, y.label], ...points.map((p) => [p.label, x.words?.[p.x] ?? p.x, p.y])];
   }
 
   tell(p) {
-    const { x, y, colorBy = "value" } = this.options;
-    return [[x.label, x.words?.[p.x] ?? number(p.x, 6)], [y.label, number(p.y, 6)], ...(p.value === undefined ? [] : [[colorBy, number(p.value, 6)]])];
+    const { x, y } = this.options;
+    return [[x.label, x.words?.[p.x] ?? number(p.x, 6)], [y.label, number(p.y, 6)]];
   }
 
   * paint(ctx) {
-    const { points, plain, colorBy = "value" } = this.options;
+    const { points, plain } = this.options;
     const [x, y] = ["x", "y"].map((key) => {
       const axis = this.options[key], range = padded(extent([points.map((p) => p[key])], axis.log), axis.log, 0.06);
       return { ...axis, range };
@@ -236,8 +235,6 @@ export class Scatter extends Told {
       this.box = [0, 0, this.width, this.height];
       [this.X, this.Y] = [makeScale(x.range, 0, this.width, x.log), makeScale(y.range, this.height, 0, y.log)];
     } else this.axes(ctx, x, y);
-    this.values = extent([points.map((p) => p.value)]);
-    this.note.textContent = plain || this.values[0] > this.values[1] ? "" : `${colorBy}: faint ${number(this.values[0])}, strong ${number(this.values[1])}`;
     ctx.globalAlpha = 0.8;
     for (const [i, p] of points.entries()) {
       this.#dot(ctx, p, plain ? 2 : 3.5);
@@ -246,8 +243,7 @@ export class Scatter extends Told {
   }
 
   #dot(ctx, p, radius) {
-    const [lo, hi] = this.values;
-    ctx.fillStyle = p.color ?? this.shade((p.value - lo) / (hi - lo || 1));
+    ctx.fillStyle = p.color;
     ctx.beginPath();
     if (Number.isFinite(this.X.px(p.x) + this.Y.px(p.y))) ctx.arc(this.X.px(p.x), this.Y.px(p.y), radius, 0, 7);
     ctx.fill();
@@ -268,7 +264,7 @@ export class Scatter extends Told {
 }
 
 /**
- * Every pair of `keys` as a small scatter; rows: {id, label, values, color?, value?}[], logs: the keys of log axes, the rest
+ * Every pair of `keys` as a small scatter; rows: {id, label, values, color}[], logs: the keys of log axes, the rest
  * as for Scatter. @returns {Scatter[]}
  */
 export function scatterMatrix(host, { title, keys, rows, logs = [], ...rest }) {
@@ -289,29 +285,22 @@ export function scatterMatrix(host, { title, keys, rows, logs = [], ...rest }) {
 
 /**
  * Bars, the longest first: the best runs by a metric, or how important parameters are. A table, and read as one.
- * @param {{id: string, label: string, value: number, color?: string, note?: string}[]} items
- * @param {{title: string, most?: number, ascending?: boolean, onHover?: (id: string|null) => void, onSelect?: (id: string) => void}} options
+ * @param {{id: string, label: string, value: number, color?: string}[]} items
+ * @param {{title: string, ascending?: boolean, onHover?: (id: string|null) => void}} options
  */
-export function bars(host, items, { title, most = 20, ascending = false, onHover = () => {}, onSelect = null }) {
-  const shown = items.filter((i) => Number.isFinite(i.value)).sort((a, b) => (ascending ? 1 : -1) * (a.value - b.value)).slice(0, most);
+export function bars(host, items, { title, ascending = false, onHover = () => {} }) {
+  const shown = items.filter((i) => Number.isFinite(i.value)).sort((a, b) => (ascending ? 1 : -1) * (a.value - b.value)).slice(0, 20);
   const longest = Math.max(...shown.map((i) => Math.abs(i.value)));
   host.replaceChildren(element("table", "table bars", [element("caption", "visually-hidden", title), ...shown.map((item) => {
-    const bar = element("span", "bar"), name = element(onSelect ? "button" : "span", onSelect ? "link" : "", middle(item.label), { title: item.label });
+    const bar = element("span", "bar"), name = element("span", "", middle(item.label), { title: item.label });
     bar.style.width = `${(100 * Math.abs(item.value)) / (longest || 1)}%`;
     bar.style.background = item.color ?? "";
-    name.onclick = () => onSelect?.(item.id);
     const row = element("tr", "", [element("th", "", [name], { scope: "row" }), element("td", "grow", [bar]),
-      element("td", "num", number(item.value), { title: item.value }), element("td", "muted", item.note ?? "")]);
+      element("td", "num", number(item.value), { title: item.value })]);
     row.onpointerenter = () => onHover(item.id);
     row.onpointerleave = () => onHover(null);
     return row;
   })]));
-}
-
-/** Importance of parameters, 0..1. @param {{name: string, value: number, correlation?: number}[]} items */
-export function importance(host, items, { title = "Importance of parameters", most = 20 } = {}) {
-  bars(host, items.map(({ name, value, correlation: c }) => ({ id: name, label: name, value,
-    note: c === undefined ? "" : `${c < 0 ? "↘" : "↗"} ${number(c, 2)}` })), { title, most });
 }
 
 /** Histograms over steps, the stronger the colour the more. Option: steps: {step, edges, counts}[], one edge more than counts. */

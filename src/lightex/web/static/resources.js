@@ -27,7 +27,7 @@ const show = told(async () => {
       const inside = element("div");
       host.append(element("article", "card", [element("header", "", [element("h3", "", title)]), inside]));
       charts.set(title, new LineChart(inside, { title, group, xKind: "relative", series }));
-    } else charts.get(title).setData(series);
+    } else charts.get(title).set({ series });
   }
 });
 show();

@@ -4,7 +4,7 @@ import { element } from "./format.js";
 /** The points in view of the visible curves. @param {LineChart} chart @returns {string} id, label, x, value, smoothed */
 export function csvOf(chart) {
   const quote = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text), [lo, hi] = chart.range ?? [-Infinity, Infinity];
-  const lines = chart.visible.flatMap((s) => [...s.x].flatMap((x, i) =>
+  const lines = chart.series.flatMap((s) => [...s.x].flatMap((x, i) =>
     (x >= lo && x <= hi ? [[s.id, s.label, x, s.exact[i], s.y[i]].map(quote).join(",")] : [])));
   return `${["id,label,x,value,smoothed", ...lines].join("\n")}\n`;
 }

@@ -61,26 +61,23 @@ function interpolated({ x, y }, at) {
 
 /**
  * The mean of series (x ascending) at the union of their x's, at most 2,000 of them; each counts where it has values.
- * @returns {{x, y, count, band: {low, high}, range: {low, high}}} arrays of one length; band is the mean -+ the standard
- *   deviation (of the population), range is min..max
+ * @returns {{x, y, band: {low, high}}} arrays of one length; band is the mean -+ the standard deviation (of the population)
  */
 export function groupMean(list) {
   const every = Float64Array.from(new Set(list.flatMap((s) => Array.from(s.x)))).sort(), n = Math.min(every.length, 2000);
   const x = Float64Array.from({ length: n }, (_, i) => every[Math.round((i * (every.length - 1)) / (n - 1 || 1))]);
-  const [y, squares, count, low, high] = [0, 0, 0, Infinity, -Infinity].map((v) => new Float64Array(n).fill(v));
+  const [y, squares, count] = [1, 2, 3].map(() => new Float64Array(n));
   for (const series of list) {
     interpolated(series, x).forEach((v, i) => {
       if (!Number.isFinite(v)) return;
       const off = v - y[i]; // Welford's: one pass, no loss of digits
       y[i] += off / (count[i] += 1);
       squares[i] += off * (v - y[i]);
-      low[i] = Math.min(low[i], v);
-      high[i] = Math.max(high[i], v);
     });
   }
-  for (let i = 0; i < n; i += 1) if (!count[i]) y[i] = low[i] = high[i] = NaN;
+  for (let i = 0; i < n; i += 1) if (!count[i]) y[i] = NaN;
   const spread = (sign) => y.map((v, i) => v + sign * Math.sqrt(squares[i] / count[i]));
-  return { x, y, count, band: { low: spread(-1), high: spread(1) }, range: { low, high } };
+  return { x, y, band: { low: spread(-1), high: spread(1) } };
 }
 
 /** Indices from..to-1 that draw the same picture in `columns` pixels: no column loses its first, lowest, highest or last. */

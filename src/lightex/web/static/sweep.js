@@ -11,7 +11,7 @@ let chart = null;
 function draw() {
   const points = stairs(JSON.parse(data().progress)), label = `best ${data().metric}`, color = getComputedStyle(document.body).getPropertyValue("--accent").trim();
   chart ??= new LineChart(host, { title: label, xKind: "wall" });
-  chart.setData([{ id: "best", label, color, x: points.map((point) => point[0]), y: points.map((point) => point[1]) }]);
+  chart.set({ series: [{ id: "best", label, color, x: points.map((point) => point[0]), y: points.map((point) => point[1]) }] });
 }
 if (host) draw();
 
