@@ -14,11 +14,13 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from starlette.datastructures import QueryParams
+
 from benchmarks import roots
 from benchmarks.measure import LX
 from lightex.core.index import Index
 from lightex.core.root import Root
-from lightex.qviz.runs import select
+from lightex.qviz.pages.view import make_view
 
 SHAPES = {10_000: 100, 100_000: 5}  # runs: steps
 FILTER = "hp.lr > 0.01 and status = succeeded order by val.acc desc"
@@ -44,8 +46,9 @@ def measure(root: Path, cache: Path, runs: int, rounds: int) -> None:
     print(f"  {runs:,} runs: from nothing {built:.1f} s, {built / files:.1f} of reading their files ({files:.1f} s)")
     print(f"    opened and refreshed with nothing new   {median(lambda: Index(Root(root)).close(), 5) * 1000:8.0f} ms")
     with Index(Root(root)) as index:
-        first = median(lambda: select(index, FILTER, limit=50, count=True), 1)
-        page = median(lambda: select(index, FILTER, limit=50, count=True), 7)
+        asked = QueryParams(q=FILTER)
+        first = median(lambda: make_view(index, asked), 1)
+        page = median(lambda: make_view(index, asked), 7)
         glance = median(lambda: index.refresh(whole=False), 7)
     print(f"    a page filtered, sorted and counted     {page * 1000:8.1f} ms (the first time {first * 1000:.0f} ms)")
     print(f"    a look at what has stirred              {glance * 1000:8.1f} ms, each second while somebody watches")

@@ -89,7 +89,7 @@ class Trials:
         earlier = [run for runs in dependencies(plan, root).values() for run in runs]
         self._after = [f"{run.path.parent.name}/{run.id}" for run in earlier]
         for run in runs:
-            last = run.events()[-1]
+            last = run.last_event
             if last.get("state") in ENDED:
                 self._untold.append((run, JobState(str(last["state"]), last.get("cause"))))
         self._tell()

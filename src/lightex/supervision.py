@@ -113,7 +113,7 @@ class _Reopening:
     def look_at(self, run: RunDir, number: int, again: Again | None) -> Job | Adopted | str:
         """A job to start, one to look after, or the state that a run is left in."""
         run.cut_torn_event()
-        last = run.events()[-1]
+        last = run.last_event
         state, attempt = str(last.get("state")), int(last.get("attempt", 1))
         if state in (SUBMITTED, RUNNING):
             adopted = self._adopt(make_job(run, attempt, None, retried=_retried(run)), last)
@@ -286,7 +286,7 @@ def _do(sweep: SweepDir, queue: Queue, request: Mapping[str, Any]) -> None:
     elif request.get("do") == "retry":
         opened = _Reopening(sweep, request.get("changes") or {})
         for run in opened.runs:
-            last = run.events()[-1]
+            last = run.last_event
             if runs and run.id in runs and last.get("state") in ENDED and last.get("state") != SUCCEEDED:
                 queue.add(opened.queue_again(run, int(last.get("attempt", 1))))
 

@@ -209,6 +209,23 @@ def test_logs_follow_until_the_end(project, lx):
     assert out.count("| 2\n") == 3
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (0, ""),
+        (1, "z\n"),
+        (2, f"{'y' * 70_000}\nz\n"),
+        (3, f"b\n{'y' * 70_000}\nz\n"),
+        (9, f"a\nb\n{'y' * 70_000}\nz\n"),
+    ],
+)
+def test_logs_print_the_last_lines(project, lx, lines, expected):
+    assert lx("run", "base").code == 0
+    next(project.glob("runs/demo/*/output.log")).write_text(f"a\nb\n{'y' * 70_000}\nz\n")
+    assert lx("logs", "-n", lines).out == expected
+    assert lx("logs", "-n", lines, "--json").json[0]["output"] == expected
+
+
 def test_doctor_finds_this_machine_ready(project, lx):
     done = lx("doctor", "--json")
     assert done.code == 0
@@ -233,11 +250,13 @@ def test_init_proposes_the_config_of_a_script_with_argparse(tmp_path, monkeypatc
         "p.add_argument('--opt', choices=['sgd', 'adam'], default='sgd')\n"
         "p.add_argument('--fast', action=argparse.BooleanOptionalAction, default=False)\n"
         "p.add_argument('--data')\np.add_argument('--sizes', type=int, nargs='+', default=[1, 2])\n"
+        "p.add_argument('--lambda', type=float, default=0.1)\n"
         "print(p.parse_args())\n"
     )
-    assert "found 5 arguments" in lx("init", "go.py").out
-    assert lx("run", "base").code == 0
+    assert "found 6 arguments" in lx("init", "go.py").out
+    assert lx("run", "base", "hp.arg_lambda=0.2").code == 0
     assert "learning_rate=0.5" in lx("logs").out
+    assert "'lambda': 0.2" in lx("logs").out or "lambda=0.2" in lx("logs").out
     assert lx("run", "base", "hp.opt=adagrad").code == 2
 
 

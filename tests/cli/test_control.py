@@ -292,3 +292,18 @@ def test_a_stop_that_takes_long_says_what_it_waits_for(graceful, lx, monkeypatch
 def test_a_folder_that_is_not_there_is_no_empty_one(here, lx):
     assert lx("ls").out.endswith("yet. Start some with: lx run NAME\n")
     assert lx("--root", "typo", "ls").out == f"no runs: there is no folder {here / 'typo'}\n"
+
+
+def test_a_run_that_lost_its_events_hinders_nothing_and_runs_when_it_is_taken_up_again(here, lx):
+    (here / "mended").touch()
+    lx("run", "some")
+    run = ids(lx)[2]
+    next(here.glob(f"runs/demo/{run}/events.jsonl")).write_bytes(b"")
+    sweep = run.split("-")[2]
+    assert statuses(lx).count("QUEUED") == 1
+    assert f"lx resume {sweep}" in lx("why", run).out
+    assert "nothing is at work" in lx("priority", "3", sweep).err
+    assert lx("resume", sweep).code == 0
+    assert statuses(lx) == ["SUCCEEDED"] * 5
+    next(here.glob(f"runs/demo/{run}/events.jsonl")).write_bytes(b"")
+    assert lx("stop", sweep).code == 0

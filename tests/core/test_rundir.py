@@ -55,3 +55,11 @@ def test_what_several_note_at_once_is_all_kept(run_dir):
     writers = [subprocess.Popen([sys.executable, "-c", program, str(run_dir.path), str(n)]) for n in range(4)]
     assert [writer.wait(60) for writer in writers] == [0] * 4
     assert len(run_dir.notes["tags"]) == 200
+
+
+def test_a_run_whose_events_were_lost_counts_as_queued_and_one_that_is_gone_does_not(run_dir):
+    run_dir.events_file.write_bytes(b"")  # power went before the disk had them
+    assert run_dir.last_event == {"state": "QUEUED"}
+    run_dir.remove()
+    with pytest.raises(StorageError, match="is gone"):
+        _ = run_dir.last_event

@@ -104,6 +104,8 @@ def test_a_sweep_is_a_row_with_what_is_left_of_it(root):
         assert (row.counts, row.waits, row.left) == (
             {"SUCCEEDED": 1, "RUNNING": 1, "QUEUED": 1}, "a cpu (2 of 2 in use)", 180.0
         )  # fmt: skip
+        sweep.paused = True
+        assert picture(index).sweeps[0].waits == "the end of its pause"
         sweep.release()
         index.refresh()
         assert not picture(index).sweeps[0].at_work

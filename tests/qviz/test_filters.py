@@ -16,6 +16,7 @@ from lightex.core.errors import NotFoundError
 from lightex.core.index import Index
 from lightex.core.journal import number
 from lightex.core.root import Root
+from lightex.core.rundir import RunDir
 from lightex.qviz.filters import FilterError, parse
 from lightex.qviz.names import Name, Names
 from lightex.qviz.runs import select
@@ -269,11 +270,8 @@ def test_filters_select(few, text, expected):
     assert [int(run.id[-1]) for run in select(few, text)] == expected
 
 
-def test_limits_and_pages_and_totals_go_together(few):
-    page = select(few, "order by id limit 2", limit=2, offset=1, count=True)
-    assert [run.id[-3:] for run in page] == ["001"]
-    assert page.total == 2
-    assert select(few, "", limit=1, count=True).total == 3
+def test_a_limit_holds_beside_the_filters_own(few):
+    assert [run.id[-3:] for run in select(few, "order by id limit 2", limit=1)] == ["000"]
     assert len(select(few, "limit 999999999999999999")) == 3
 
 
@@ -292,10 +290,17 @@ def test_what_is_ambiguous_names_what_it_may_be(few):
         Names(few).find("hp.lrr")
 
 
+def test_a_tag_that_is_called_archived_shows_nothing_that_was_put_away(few):
+    RunDir(select(few, "id = 3f9a-001")[0].dir).note(tags={"archived": "x"}, archived=True)
+    few.refresh()
+    assert [run.id[-3:] for run in select(few, "`tags.archived` = x or hp.lr > 0", archived=False)] == ["000", "002"]
+    assert [run.id[-3:] for run in select(few, "archived = true", archived=False)] == ["001"]
+
+
 def test_what_a_parameter_and_a_metric_share_is_no_name(tmp_path):
     make_run(tmp_path / "runs", "3f9a-000", {}, {"params": {"loss": "mse"}}, {"metrics": {"loss": 0.5}, "step": 0})
     with Index(Root(tmp_path / "runs")) as index:
-        with pytest.raises(NotFoundError, match="'loss' may be metrics.loss, params.loss"):
+        with pytest.raises(NotFoundError, match="'loss' may be params.loss, metrics.loss"):
             Names(index).find("loss")
         assert [Names(index).find(f"{kind}.loss").kind for kind in ("params", "metrics")] == ["params", "metrics"]
         assert Names(index).find("loss.min").part == "min"

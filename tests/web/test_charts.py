@@ -83,7 +83,7 @@ def test_numbers_times_sizes_and_names_are_short_and_right(open_page):
         "number(null)": "—", "number(0)": "0", "number(0.1, 17)": "0.1", "number(6.02e23)": "6.02e23",
         "duration(0.4)": "0.4 s", "duration(42)": "42 s", "duration(75)": "01:15", "duration(3720)": "1h 02m",
         "duration(277200)": "3d 05h", "duration(null)": "—", "ago(1000, 1180)": "3 min ago", "ago(1000, 1001)": "just now",
-        "ago(9000, 1000)": "in 2 h", "size(123456789)": "123 MB", "size(0)": "0 B", "middle('abcdefghij', 7)": "abc…hij",
+        "ago(9000, 1000)": "in 2 h", "size(123456789)": "118 MiB", "size(0)": "0 B", "middle('abcdefghij', 7)": "abc…hij",
         "middle('short')": "short", "state('SUCCEEDED').word": "succeeded", "chip('FAILED').textContent": "✕ failed",
     }.items():  # fmt: skip
         assert page.evaluate(f"format.{call}") == said, call

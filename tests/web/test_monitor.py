@@ -98,6 +98,16 @@ def test_what_is_no_json_is_refused(site):
     assert site.request("POST", "/api/act", content="[1]", headers=site.headers).status_code == 400
 
 
+def test_what_is_too_long_is_refused_also_where_it_does_not_say_how_long_it_is(site):
+    async def parts():
+        for _ in range(3):
+            yield b" " * (1 << 15)
+
+    answer = site.request("POST", "/api/act", content=parts(), headers=site.headers)
+    assert answer.status_code == 400
+    assert "too long" in answer.json()["error"]
+
+
 def test_usage_and_why_of_a_run(site):
     assert site.json("/api/run/aaaaa/usage")["samples"][0]["cpu"] == 0.5
     assert site.json("/api/run/aaaaa/why")["facts"]

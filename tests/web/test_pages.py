@@ -540,6 +540,8 @@ def test_csv_has_all_rows_of_the_view(plain):
     assert found[-1]["hp.lr"] == "0.1"
     some = list(csv.reader(io.StringIO(plain.get("/export.csv?col=hp.lr&q=status+%3D+failed").text)))
     assert some[0] == ["id", "experiment", "status", "hp.lr"]
+    rates = [row["hp.lr"] for row in csv.DictReader(io.StringIO(plain.get("/export.csv?col=hp.lr&sort=-hp.lr").text))]
+    assert rates == sorted(rates, key=float, reverse=True)
     assert plain.get("/export.csv?q=%28").status_code == 400
     assert plain.get("/export.csv?col=nope").status_code == 404
 

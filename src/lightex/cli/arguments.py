@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import keyword
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ class Argument:
     Attributes:
         flag: as it is given: --learning-rate.
         switch: "value" follows it; "on" or "off" when it sets so by being there; "both": --x and --no-x.
-        name: as an attribute of what argparse returns.
+        name: as an attribute of what argparse returns, or one like it that Python allows.
         kind: the name of its type.
         default: None if there is none.
         choices: all that is allowed; empty: anything.
@@ -51,11 +53,13 @@ def read_arguments(script: Path) -> list[Argument]:
 
 def _argument(call: ast.Call) -> Argument | None:
     names = [value for arg in call.args if isinstance(value := _value(arg), str) and value.startswith("--")]
-    given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    given = {each.arg: each.value for each in call.keywords if each.arg}
     action = _value(given.get("action"))
     if not names or action in ("version", "help", "count", "append"):
         return None
-    name = str(_value(given.get("dest")) or names[0].lstrip("-").replace("-", "_"))
+    name = re.sub(r"\W", "_", str(_value(given.get("dest")) or names[0].lstrip("-")))
+    if not name.isidentifier() or keyword.iskeyword(name):  # --2d, --lambda: no field of Python's can be called so
+        name = f"arg_{name}"
     default = _value(given.get("default"))
     switch = {"store_true": "on", "store_false": "off"}.get(str(action), "value")
     if "BooleanOptionalAction" in ast.unparse(given.get("action", ast.Constant(""))):

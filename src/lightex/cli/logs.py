@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from lightex.core.rundir import ENDED, RunDir
 from lightex.core.summary import read_all
 
 _LOOK = 0.1  # seconds between two looks at a file that is followed
+_BLOCK = 1 << 16  # bytes that are read at once in search of the last lines
 
 
 @click.command()
@@ -52,11 +54,11 @@ class Tail:
 
     def show(self, last: int | None = None) -> None:
         """Print what is new; of the first reading, only the last lines if so many are asked for."""
+        if last is not None:
+            self.offset = _last_lines(self.run.output_file, last)
         data = _read(self.run.output_file, self.offset)
         whole = data if not self.named or not data else data[: data.rfind(b"\n") + 1] or (data if last else b"")
         self.offset += len(whole)
-        if last is not None:
-            whole = b"".join(whole.splitlines(keepends=True)[-last:]) if last else b""
         if not self.named:
             sys.stdout.buffer.write(whole)
         for line in whole.splitlines() if self.named else ():
@@ -66,8 +68,28 @@ class Tail:
 
 
 def _text(run: RunDir, last: int | None) -> str:
-    text = _read(run.output_file, 0).decode(errors="replace")
-    return text if last is None else "".join(text.splitlines(keepends=True)[-last:] if last else [])
+    start = 0 if last is None else _last_lines(run.output_file, last)
+    return _read(run.output_file, start).decode(errors="replace")
+
+
+def _last_lines(path: Path, lines: int) -> int:
+    """The offset at which the last lines of a file begin."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return 0
+    with file:
+        begin = end = file.seek(0, os.SEEK_END)
+        while begin and lines:
+            begin, to = max(0, begin - _BLOCK), begin
+            file.seek(begin)
+            block = file.read(to - begin)
+            at = len(block)
+            while (at := block.rfind(b"\n", 0, at)) >= 0:
+                lines -= begin + at + 1 < end  # the last one's own end begins no other
+                if not lines:
+                    return begin + at + 1
+        return begin
 
 
 def _read(path: Path, offset: int) -> bytes:

@@ -23,7 +23,7 @@ def command(root: str | None, /, priority: int, which: tuple[str, ...]) -> None:
     folder = Root.locate(root)
     by_sweep: dict[str, list[str]] = {}
     for run in {run.id: run for word in which for run in folder.find(word)}.values():
-        if run.events()[-1].get("state") == QUEUED:
+        if run.last_event.get("state") == QUEUED:
             by_sweep.setdefault(str(run.identity.get("sweep")), []).append(run.id)
     if not by_sweep:
         raise LightexError("none of these runs waits to be started", "lx ls shows their states")

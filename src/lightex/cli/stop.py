@@ -6,7 +6,7 @@ import time
 
 import click
 
-from lightex.core.errors import LightexError, NotFoundError
+from lightex.core.errors import LightexError, NotFoundError, StorageError
 from lightex.core.liveness import user
 from lightex.core.root import Root, SweepDir
 from lightex.core.rundir import ENDED, RunDir
@@ -93,4 +93,7 @@ def _meant(folder: Root, which: tuple[str, ...]) -> tuple[dict[str, SweepDir], d
 
 
 def _open(run: RunDir) -> bool:
-    return run.events()[-1].get("state") not in ENDED
+    try:
+        return run.last_event.get("state") not in ENDED
+    except StorageError:  # somebody has removed it
+        return False

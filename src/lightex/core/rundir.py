@@ -251,6 +251,19 @@ class RunDir:
         """What the dispatcher did so far, in order."""
         return list(journal.read(f"{self.path}/events.jsonl"))
 
+    @property
+    def last_event(self) -> Record:
+        """The last of them. Where there is none (power went before the disk had it), the run counts as queued.
+
+        Raises:
+            StorageError: the directory is gone.
+        """
+        if events := self.events():
+            return events[-1]
+        if not self.path.is_dir():
+            raise StorageError(f"{self.path} is gone")
+        return {"state": QUEUED}
+
     def append_event(self, *events: Record) -> None:
         """Add to what the dispatcher did. Only the dispatcher of the run may.
 

@@ -175,11 +175,8 @@ def status_of(run: RunDir) -> tuple[str, str | None]:
     Raises:
         StorageError: the directory is gone, broken, or of a newer format.
     """
-    events = run.events()
-    if not events:
-        raise StorageError(f"{run.path} is gone, or has no events")
     root = Root(run.path.parent.parent)
-    return seen_state(events[-1], run.identity.get("sweep"), lambda sweep: root.sweep(sweep).supervised)
+    return seen_state(run.last_event, run.identity.get("sweep"), lambda sweep: root.sweep(sweep).supervised)
 
 
 def read_all(root: Root, runs: Iterable[RunDir]) -> list[Summary]:

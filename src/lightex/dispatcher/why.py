@@ -52,7 +52,7 @@ def why(run: RunDir) -> Why:
     root = Root(run.path.parent.parent)
     summary = summarize(run, lambda sweep: root.sweep(sweep).supervised)
     events = run.events()
-    last = events[-1]
+    last = events[-1] if events else run.last_event
     if summary.status == QUEUED:
         return _pending(run, root, summary, last)
     if summary.status not in ENDED:
@@ -76,7 +76,7 @@ def _pending(run: RunDir, root: Root, summary: Summary, last: Record) -> Why:
     ahead = [
         other
         for other in sweep.runs()
-        if (events := other.events())[-1].get("state") == QUEUED and _place(other, events) < own_place
+        if other.last_event.get("state") == QUEUED and _place(other, other.events()) < own_place
     ]
     facts, steps = [], []
     for name in run.identity.get("after") or ():

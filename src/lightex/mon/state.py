@@ -204,6 +204,8 @@ def _sweep(index: Index, name: str, config: str, states: dict[str, tuple[int, fl
     _, took = states.get(SUCCEEDED, (0, None))
     open_runs = total - sum(count for state, count in counts.items() if state in ENDED)
     at_work = sweep.supervised
+    if paused and at_work:
+        waits = "the end of its pause"
     left = took * open_runs / max(1, counts.get(RUNNING, 1)) if took and open_runs and at_work else None
     return SweepRow(name, config, counts, total, at_work, paused and at_work, waits, left)
 

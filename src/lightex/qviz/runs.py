@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, overload
 
 from lightex.core import jsonlib
@@ -19,16 +20,9 @@ _OWN = ("id", "experiment", "status", "created", "duration")
 class Runs(Sequence[Summary]):
     """Some runs, in the order that was asked for."""
 
-    def __init__(self, runs: Sequence[Summary], named: Sequence[Name] = (), total: int | None = None) -> None:
-        """Keep them.
-
-        Args:
-            runs: which.
-            named: what the filter speaks of: its columns come first.
-            total: how many there are where `runs` are but a page of them.
-        """
+    def __init__(self, runs: Sequence[Summary], named: Sequence[Name] = ()) -> None:
+        """Keep them; the columns of what the filter speaks of (`named`) come first."""
         self._runs, self.named = list(runs), list(named)
-        self.total = len(self._runs) if total is None else total
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -75,8 +69,6 @@ def select(
     text: str = "",
     order: str = "id",
     limit: int | None = None,
-    offset: int = 0,
-    count: bool = False,
     within: Sequence[str] | None = None,
     states: Sequence[str] = (),
     archived: bool = True,
@@ -88,8 +80,6 @@ def select(
         text: the filter (see `lightex.qviz.filters`); empty: all runs.
         order: columns of the index to order by where the filter does not say.
         limit: at most so many; the filter's own limit holds as well.
-        offset: leave out so many.
-        count: also count how many there are in all.
         within: only of the runs with these ids; None: of all.
         states: only runs of these; empty: of all.
         archived: also those that were put away; where the filter speaks of `archived`, it alone decides.
@@ -97,17 +87,27 @@ def select(
     Raises:
         FilterError: the filter is not understood.
     """
-    query = parse(text, Names(index))
-    parts, values = [f"({query.where})"], list(query.values)
+    query = condition(Names(index), text, archived)
+    parts, values = [query.where], list(query.values)
     for column, chosen in (("id", within), ("status", states or None)):
         if chosen is not None:
             parts.append(f"{column} IN (SELECT value FROM json_each(?))")  # noqa: S608  two of our own
             values.append(jsonlib.dumps(list(chosen)).decode())
-    if not archived and not any(name.name == "archived" and name.kind == "field" for name in query.names):
-        parts.append("NOT archived")
     where = limited(query, " AND ".join(parts))
-    found = index.select(where, values, f"{query.order or order}, id DESC", -1 if limit is None else limit, offset)
-    return Runs(found, query.names, index.count(where, values) if count else None)
+    found = index.select(where, values, f"{query.order or order}, id DESC", -1 if limit is None else limit)
+    return Runs(found, query.names)
+
+
+def condition(names: Names, text: str, archived: bool) -> Query:
+    """What a filter says; without the runs that were put away, unless they are asked for, or it speaks of them.
+
+    Raises:
+        FilterError: the filter is not understood.
+    """
+    query = parse(text, names)
+    if archived or any(name.name == "archived" and name.kind == "field" for name in query.names):
+        return replace(query, where=f"({query.where})")
+    return replace(query, where=f"({query.where}) AND NOT archived")
 
 
 def limited(query: Query, where: str) -> str:

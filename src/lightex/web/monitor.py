@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from lightex.core import jsonlib
 from lightex.core.errors import ConfigError
 from lightex.core.liveness import host, user
 from lightex.core.rundir import RunDir
@@ -20,7 +19,7 @@ from lightex.machine import Machine
 from lightex.mon import actions
 from lightex.mon.prometheus import TYPE, exposition
 from lightex.mon.state import Picture, picture
-from lightex.qviz.pages.asking import Json, ask, one_run, render, some_runs
+from lightex.qviz.pages.asking import Json, ask, one_run, read_json, render, some_runs
 
 _BODY = 1 << 16  # bytes of a request
 _MOST_OVERRIDES = 50
@@ -85,13 +84,7 @@ async def act(request: Request) -> Response:
     `do` is stop, kill (of `runs`, or of `sweep`), retry (of `runs`), priority (of `runs`, with `priority`), clone (of
     the one in `runs`, with `overrides`), pause or resume (of `sweep`).
     """
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > _BODY:
-        raise ConfigError("the request is too long")
-    try:
-        asked = jsonlib.loads(await request.body())
-    except jsonlib.JSONDecodeError as error:
-        raise ConfigError(f"not JSON: {error}") from None
+    asked = await read_json(request, _BODY)
     do = asked.get("do") if isinstance(asked, dict) else None
     if isinstance(do, str) and do in _ON_SWEEPS and ("sweep" in asked or do not in _ON_RUNS):
         told = await _on_sweep(request, do, asked.get("sweep"))

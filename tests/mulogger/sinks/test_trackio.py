@@ -29,3 +29,13 @@ class TestTrackio(SinkContract):
             if hasattr(module, "TRACKIO_DIR"):
                 monkeypatch.setattr(module, "TRACKIO_DIR", tmp_path / "trackio")
         return Backend("trackio", read, statuses=("SUCCEEDED", "FAILED"))
+
+    def test_a_medium_without_a_step_takes_one(self, backend, run):
+        from trackio.sqlite_storage import SQLiteStorage
+
+        with run:
+            for name in ("first", "second"):
+                run.log_table(name, [[1]], columns=["x"])
+        self.deliver(backend, run)
+        rows = SQLiteStorage.get_logs("contract", run_id=run.id)
+        assert [row["step"] for row in rows if "first" in row or "second" in row] == [0, 1]

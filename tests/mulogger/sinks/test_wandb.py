@@ -83,3 +83,17 @@ class TestWandb(SinkContract):
             json.loads(line) for line in run.directory.records_file().read_text().splitlines() if "loss" in line
         )
         assert math.isclose(rows[0]["_timestamp"], logged["time"])
+
+    def test_what_is_called_as_wandbs_own_columns_is_kept(self, backend, run):
+        with run:
+            run.log_text("words", "step")
+            run.log_histogram("_timestamp", [1.0, 2.0])
+        self.deliver(backend, run)
+        (path,) = run.dir.glob("wandb/offline-run-*/*.wandb")
+        names = {
+            item.key or item.nested_key[0]
+            for record in written(path)
+            if record.HasField("history")
+            for item in record.history.item
+        }
+        assert names >= {"step_logged", "_timestamp_logged"}

@@ -26,7 +26,7 @@ def is_over(run: str, attempt: str) -> bool:
         path = Path(run)
         if not path.exists():
             return (path.parent.parent / ".sweeps").is_dir()
-        last = RunDir(run).events()[-1]
+        last = RunDir(run).last_event
         return int(last.get("attempt", 1)) > int(attempt) or str(last.get("state")) in ENDED
-    except (LightexError, LookupError, ValueError, OSError):  # none of ours, or not for us to read
+    except (LightexError, ValueError, OSError):  # none of ours, or not for us to read
         return False

@@ -166,7 +166,7 @@ def _of_running(each: Live, width: int) -> tuple[str, ...]:
 
 
 def _waiting(seen: Picture, long: bool, word: str) -> Section:
-    waits = {each.id: "the end of its pause" if each.paused else each.waits for each in seen.sweeps}
+    waits = {each.id: each.waits for each in seen.sweeps}
     rows = []
     for run in seen.waiting:
         reason = run.reason or waits.get(run.sweep or "") or "its turn"

@@ -60,10 +60,13 @@ class TrackioSink(Sink):
         rows, steps, times, marks = [], [], [], []
         for record in records:
             self._take_config(record)
-            row = dict(record.get("metrics", {})) or self._medium(record)
+            step = self.whole(record.get("step"))
+            at = int(self.state["next"]) if step is None else step
+            row = dict(record.get("metrics", {})) or self._medium(record, at)
             if row:
+                self.state["next"] = max(self.state["next"], at + 1)
                 rows.append(row)
-                steps.append(self._step(record))
+                steps.append(at)
                 times.append(datetime.fromtimestamp(float(record.get("time") or self.source.created), UTC).isoformat())
                 text = jsonlib.dumps(jsonable(record), str)
                 marks.append(f"{self.source.id}-{hashlib.sha256(text).hexdigest()[:24]}")
@@ -98,7 +101,7 @@ class TrackioSink(Sink):
             config[f"artifact.{artifact.get('path')}"] = artifact.get("sha256")
             self.source.notice("trackio has the names and checksums of artifacts; the files are in the run")
 
-    def _medium(self, record: Record) -> dict[str, Any]:
+    def _medium(self, record: Record, step: int) -> dict[str, Any]:
         import trackio
 
         if found := record.get("histogram"):
@@ -106,7 +109,7 @@ class TrackioSink(Sink):
         media = record.get("media")
         if not media:
             return {}
-        name, path, step = str(media.get("name")), self.source.dir / str(media.get("path")), self._step(record)
+        name, path = str(media.get("name")), self.source.dir / str(media.get("path"))
         if path.suffix == ".png":
             value: Any = trackio.Image(str(path), caption=media.get("caption"))
         elif media.get("kind") == "audio":
@@ -120,9 +123,3 @@ class TrackioSink(Sink):
             return {}
         value._save(self.project, self.source.short_id, step)
         return {name: value._to_dict()}
-
-    def _step(self, record: Record) -> int:
-        step = self.whole(record.get("step"))
-        at = int(self.state["next"]) if step is None else step
-        self.state["next"] = max(self.state["next"], at + 1)
-        return at

@@ -103,12 +103,12 @@ class WandbSink(Sink):
         if metrics := record.get("metrics"):
             return {_name(name): value for name, value in metrics.items()}
         if text := record.get("text"):
-            return {str(text.get("name")): wandb.Html(_preformatted(str(text.get("value"))), inject=False)}
+            return {_name(text.get("name")): wandb.Html(_preformatted(str(text.get("value"))), inject=False)}
         if found := record.get("histogram"):
-            return {str(found.get("name")): wandb.Histogram(np_histogram=(found["counts"], found["edges"]))}
+            return {_name(found.get("name")): wandb.Histogram(np_histogram=(found["counts"], found["edges"]))}
         if not (media := record.get("media")):
             return {}
-        name, path = str(media.get("name")), self.source.dir / str(media.get("path"))
+        name, path = _name(media.get("name")), self.source.dir / str(media.get("path"))
         if path.suffix == ".png":
             return {name: wandb.Image(str(path), caption=media.get("caption"))}
         if media.get("kind") == "audio":
@@ -132,9 +132,9 @@ class WandbSink(Sink):
         self.run.log_artifact(artifact)
 
 
-def _name(name: str) -> str:
+def _name(name: Any) -> str:
     """W&B drops an empty name, and fills some by itself."""
-    return f"{name}_logged" if name in _ITS_OWN else name
+    return f"{name}_logged" if name in _ITS_OWN else str(name)
 
 
 def _preformatted(text: str) -> str:

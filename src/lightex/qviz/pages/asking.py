@@ -48,6 +48,27 @@ async def ask(request: Request, question: Callable[[Index], T]) -> T:
     return answer
 
 
+async def read_json(request: Request, most: int) -> Any:
+    """The body of a request, which is JSON.
+
+    Args:
+        request: what was asked.
+        most: bytes that it may have, whatever its headers say.
+
+    Raises:
+        ConfigError: it has more, or is none.
+    """
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise ConfigError("the request is too long", f"{most} bytes at most")
+    try:
+        return jsonlib.loads(bytes(body))
+    except jsonlib.JSONDecodeError as error:
+        raise ConfigError(f"not JSON: {error}") from None
+
+
 async def one_run(request: Request) -> Summary:
     """The run of the path.
 

@@ -16,7 +16,7 @@ from lightex.core.summary import Summary
 from lightex.qviz.names import Names
 from lightex.qviz.pages.asking import ask, number, some_runs
 from lightex.qviz.pages.view import make_view
-from lightex.qviz.runs import Runs, select
+from lightex.qviz.runs import Runs
 from lightex.qviz.series import Histories
 from lightex.qviz.table import Table
 
@@ -32,11 +32,7 @@ async def csv(request: Request) -> Response:
 
     def table(index: Index) -> Table:
         view = make_view(index, asked)
-        if "run" in asked:
-            kept = Runs(given)
-        else:
-            runs = select(index, view.q, "id DESC", _MOST)
-            kept = Runs([run for run in runs if view.archived or not run.archived], runs.named)
+        kept = Runs(given) if "run" in asked else Runs(index.select(*view.selected, _MOST), view.named)
         chosen = [Names(index).find(each) for each in (*_FIRST, *view.cols)]
         return kept.table(chosen if view.cols else None)
 

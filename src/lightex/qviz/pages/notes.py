@@ -8,10 +8,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lightex.core import jsonlib
 from lightex.core.errors import ConfigError
 from lightex.core.rundir import RunDir
-from lightex.qviz.pages.asking import Json, some_runs
+from lightex.qviz.pages.asking import Json, read_json, some_runs
 
 _LONGEST = 20_000  # characters of a note
 _BODY = 1 << 20  # bytes of a request
@@ -19,16 +18,7 @@ _BODY = 1 << 20  # bytes of a request
 
 async def change(request: Request) -> Response:
     """`{"runs": [ID...], "note": TEXT, "tags": {NAME: TEXT or null}, "archived": BOOL}`: what is absent stays."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _BODY:
-            raise ConfigError("the request is too long", f"{_BODY} bytes at most")
-    try:
-        asked = jsonlib.loads(bytes(body))
-    except jsonlib.JSONDecodeError as error:
-        raise ConfigError(f"not JSON: {error}") from None
-    ids, note, tags, archived = _checked(asked)
+    ids, note, tags, archived = _checked(await read_json(request, _BODY))
     runs = await some_runs(request, ids)
     for run in runs:
         await asyncio.to_thread(RunDir(run.dir).note, note, tags, archived)

@@ -15,7 +15,7 @@ from lightex.core.summary import Summary
 from lightex.qviz.compare import guess_mode
 from lightex.qviz.filters import Query, order_by, parse
 from lightex.qviz.names import Name, Names
-from lightex.qviz.runs import column_names, limited, value_of
+from lightex.qviz.runs import column_names, condition, limited, value_of
 
 SIZES = (25, 50, 100, 250)
 _PARAMS_SHOWN, _METRICS_SHOWN = 6, 5
@@ -64,7 +64,7 @@ class GroupRow:
 
 @dataclass
 class View:
-    """What the page shows."""
+    """What the page shows; `selected` is the condition, its values and the order of all its pages."""
 
     q: str
     sort: str
@@ -75,6 +75,8 @@ class View:
     archived: bool
     widths: dict[str, int]
     runs: list[Summary] = field(default_factory=list)
+    named: Sequence[Name] = ()
+    selected: tuple[str, Sequence[object], str] = ("0", (), "id")
     columns: list[Column] = field(default_factory=list)
     groups: list[GroupRow] = field(default_factory=list)
     more_groups: bool = False
@@ -121,20 +123,18 @@ def make_view(index: Index, given: QueryParams) -> View:
         widths=_widths(given.get("width", "")),
     )
     names = Names(index)
-    query = parse(view.q, names)
-    where, values = query.where, list(query.values)
-    if not view.archived and not any(name.name == "archived" for name in query.names):
-        where = f"({where}) AND NOT archived"
-    where = limited(query, where)
+    query = condition(names, view.q, view.archived)
+    view.named = query.names
+    where, values = limited(query, query.where), list(query.values)
     if given.get("within"):
         further = parse(given["within"], names)
         where, values = f"({where}) AND ({further.where})", [*values, *further.values]
     view.all = index.count()
     view.total = index.count(where, values)
     view.page = min(view.page, view.pages)
-    order = _order(view.sort, names) or query.order or "id DESC"
-    offset = (view.page - 1) * view.size
-    view.runs = index.select(where, values, f"{order}, id DESC", view.size, offset)
+    order = f"{_order(view.sort, names) or query.order or 'id DESC'}, id DESC"
+    view.selected = where, values, order
+    view.runs = index.select(*view.selected, view.size, (view.page - 1) * view.size)
     view.columns = _columns(view, names, query, given.getlist("freeze"))
     if view.group:
         view.by = names.find(view.group)

@@ -40,10 +40,10 @@ export function ago(time, now = Date.now() / 1000) {
   return time > now ? `in ${Math.floor(gap / span)} ${unit}` : `${Math.floor(gap / span)} ${unit} ago`;
 }
 
-/** Bytes by powers of 1000. */
+/** Bytes by powers of 1024, as everywhere. */
 export function size(bytes) {
-  const power = Math.min(4, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
-  return `${number(bytes / 1000 ** power, 3)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
+  const power = Math.min(4, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
+  return `${number(bytes / 1024 ** power, 3)} ${["B", "KiB", "MiB", "GiB", "TiB"][power]}`;
 }
 
 /** A long name cut in the middle, since both its ends tell runs apart. */

@@ -10,15 +10,20 @@ export const at = (path, query) => base + path + (query ? `?${new URLSearchParam
 
 /** JSON of the server; its words where it refuses. @param {string} path @param {[string, any][]|object} [query] */
 export async function ask(path, query, options) {
+  return (await get(at(path, query), options)).json();
+}
+
+/** What the server answers at an address; throws its words where it refuses. @returns {Promise<Response>} */
+export async function get(address, options) {
   let answer;
   try {
-    answer = await fetch(at(path, query), options);
+    answer = await fetch(address, options);
   } catch {
     throw new Error("the server does not answer: has lx ui ended?");
   }
-  const found = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
-  if (!answer.ok) throw Object.assign(new Error(found.error), { details: found.details ?? [] });
-  return found;
+  if (answer.ok) return answer;
+  const { error, details = [] } = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
+  throw Object.assign(new Error(error), { details });
 }
 
 export const send = (path, value) => ask(path, undefined, { method: "POST", body: JSON.stringify(value), headers: { "content-type": "application/json" } });

@@ -2,7 +2,7 @@
 import { Heatmap } from "./plots.js";
 import { element } from "./format.js";
 import { showLog } from "./logging.js";
-import { ask, base, keys, renew, split, told, watch } from "./page.js";
+import { ask, base, get, keys, renew, split, told, watch } from "./page.js";
 import { Panel, address } from "./panel.js";
 
 const { id, label, status, metrics } = document.getElementById("run").dataset;
@@ -56,7 +56,7 @@ const SHOW = {
   plotly: ({ path: file }) => [element("iframe", "", "", { src: path(file, "figure"), title: "figure", loading: "lazy" })],
   text: ({ text }) => [element("pre", "code", text)],
   async table({ path: file }) {
-    const { columns, rows } = await (await fetch(path(file))).json(), most = 200;
+    const { columns, rows } = await (await get(path(file))).json(), most = 200;
     const line = (cells, tag) => element("tr", "", cells.map((cell) => element(tag, typeof cell === "number" ? "num" : "", cell === null ? "" : typeof cell === "object" ? JSON.stringify(cell) : String(cell))));
     const note = rows.length > most ? [element("p", "muted", `the first ${most} of ${rows.length} rows`)] : [];
     return [element("div", "scroll", [element("table", "table", [element("thead", "", [line(columns, "th")]), element("tbody", "", rows.slice(0, most).map((row) => line(row, "td")))])]), ...note];
@@ -91,7 +91,7 @@ if ($("preview")) {
     if (kind === "image") $("preview").replaceChildren(head, image(link.href, link.title));
     else if (kind === "audio" || kind === "video") $("preview").replaceChildren(head, element(kind, "", "", { src: link.href, controls: "" }));
     else {
-      const most = 200000, text = await (await fetch(link.href, { headers: { range: `bytes=0-${most - 1}` } })).text();
+      const most = 200000, text = await (await get(link.href, { headers: { range: `bytes=0-${most - 1}` } })).text();
       $("preview").replaceChildren(head, element("pre", "code", text), ...(text.length >= most ? [element("p", "muted", "cut here: save it to see the rest")] : []));
     }
   }));
