@@ -214,7 +214,7 @@ class TestDockerEngine(EngineContract):
         engine.poll([], 0)
         engine.close()
         labels = {each["Labels"]["lightex.run"] for each in connect().containers(all=True)}
-        connect().remove_container(call.name_of(open_one), force=True)
+        connect().remove_container(open_one.name, force=True)
         assert not {str(ended.run.path), str(gone.run.path)} & labels
         assert str(open_one.run.path) in labels
 

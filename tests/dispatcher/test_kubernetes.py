@@ -11,7 +11,7 @@ from lightex.core.errors import ConfigError
 from lightex.core.rundir import ENDED, RUNNING, SUBMITTED, RunDir
 from lightex.core.taxonomy import Build, Container, Experiment, Resources, Storage
 from lightex.dispatcher.engine import LaunchError, Usage
-from lightex.dispatcher.engines.cluster import manifest, metrics
+from lightex.dispatcher.engines.cluster import metrics
 from lightex.dispatcher.engines.cluster.metrics import quantity
 from lightex.dispatcher.engines.kubernetes import KubernetesEngine
 from lightex.dispatcher.job import Job
@@ -124,7 +124,7 @@ class Started:
 
     def __init__(self, engine, cluster, job):
         self.engine, self.cluster, self.job = engine, cluster, job
-        self.name = manifest.name_of(job)
+        self.name = job.name
         self.handle, _ = engine.submit(job, [])
         cluster.wait(lambda: cluster.pods_of(self.name) and cluster.pods_of(self.name)[0]["spec"].get("nodeName"))
         cluster.start_pod(self.name)
@@ -180,7 +180,7 @@ class TestEnds:
     def test_an_image_that_is_not_there(self, engine, cluster, job):
         one = job()
         handle, _ = engine.submit(one, [])
-        name = manifest.name_of(one)
+        name = one.name
         cluster.wait(lambda: cluster.pods_of(name))
         words = 'Back-off pulling image "image:1": ErrImagePull: pull access denied, repository does not exist'
         cluster.block_pod(name, "ImagePullBackOff", words)
@@ -191,7 +191,7 @@ class TestEnds:
     def test_a_registry_that_is_away_for_now_is_waited_for(self, engine, cluster, job):
         one = job()
         handle, _ = engine.submit(one, [])
-        name = manifest.name_of(one)
+        name = one.name
         cluster.wait(lambda: cluster.pods_of(name))
         cluster.block_pod(name, "ErrImagePull", "dial tcp: i/o timeout")
         assert _waits(engine, handle, "i/o timeout")
@@ -223,7 +223,7 @@ class TestEnds:
     def test_a_queue_that_has_not_admitted_it(self, engine, cluster, job):
         one = job(options={"queue": "team"})
         handle, _ = engine.submit(one, [])
-        name = manifest.name_of(one)
+        name = one.name
         cluster.wait(lambda: cluster.get("jobs", name))
         assert cluster.get("jobs", name)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
         cluster.patch("jobs", name, {"spec": {"suspend": True}})
@@ -424,7 +424,7 @@ class TestFaults:
         cluster.fail("create", "jobs", code=422, message="Invalid value", times=1)
         second, _ = engine.submit(job(1, inherit=("HF_TOKEN",)), [])
         assert _until(engine, second, *ENDED).cause == "launch"
-        assert [each["metadata"]["name"] for each in cluster.list("secrets")] == [manifest.name_of(one)]
+        assert [each["metadata"]["name"] for each in cluster.list("secrets")] == [one.name]
 
     def test_a_log_in_that_runs_out_is_waited_for(self, engine, cluster, job):
         before, cluster.token = cluster.token, "another"

@@ -49,6 +49,12 @@ def birth_mark(pid: int, zombies: bool = False) -> str | None:
     return None if fields[0] in "ZX" and not zombies else fields[19]
 
 
+def lives(mark: str) -> bool:
+    """Whether a process still runs, by "PID:BORN"."""
+    pid, _, born = mark.partition(":")
+    return pid.isdigit() and birth_mark(int(pid)) == born
+
+
 def process_mark(pid: int, zombies: bool = False) -> dict[str, Any]:
     """What an event tells of a process, for `alive`."""
     return {"host": host(), "pid": pid, "born": birth_mark(pid, zombies)}

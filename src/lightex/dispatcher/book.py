@@ -17,7 +17,7 @@ from typing import Any
 
 from lightex.core import jsonlib
 from lightex.core.errors import StorageError
-from lightex.core.liveness import birth_mark, user
+from lightex.core.liveness import birth_mark, lives, user
 from lightex.core.taxonomy import Resources
 from lightex.core.units import parse_size
 
@@ -84,9 +84,9 @@ class Page:
 
     def bury(self, caller: str | None = None) -> None:
         """Strike out the leases of the dead, and those who wait no more; who asks lives."""
-        self.leases = [e for e in self.leases if e.owner == caller or _lives(e.job) or _lives(e.owner)]
+        self.leases = [e for e in self.leases if e.owner == caller or lives(e.job or "") or lives(e.owner)]
         now = time.monotonic()
-        self.waiters = [each for each in self.waiters if abs(now - each.seen) < SILENCE and _lives(each.owner)]
+        self.waiters = [each for each in self.waiters if abs(now - each.seen) < SILENCE and lives(each.owner)]
 
 
 class Book:
@@ -170,13 +170,6 @@ class Book:
                 except FileExistsError:
                     continue
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-
-def _lives(mark: str | None) -> bool:
-    if mark is None:
-        return False
-    pid, _, born = mark.partition(":")
-    return pid.isdigit() and birth_mark(int(pid)) == born
 
 
 def own_mark() -> str:

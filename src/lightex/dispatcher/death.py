@@ -6,9 +6,10 @@ import os
 import re
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from lightex.core import jsonlib
+from lightex.core import journal
 from lightex.core.journal import Record
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, SUCCEEDED, RunDir
 from lightex.dispatcher import torchrun
@@ -19,6 +20,7 @@ LAST_LINES = 20
 
 _LINE = 500  # characters of a line that are kept
 _LINES_READ = 40
+_TAIL = 65536  # bytes that the last record may have
 _NO_ROOM = 1 << 20  # bytes
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b.*")
 
@@ -92,22 +94,12 @@ def last_lines(run: RunDir) -> list[str]:
 
 def _said(run: RunDir) -> Record:
     """The `finish` record that the run's logger wrote last, or nothing."""
-    try:
-        descriptor = os.open(run.records_file(), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return {}
-    try:
-        size = os.fstat(descriptor).st_size
-        tail = os.pread(descriptor, 8192, max(0, size - 8192))
-    finally:
-        os.close(descriptor)
-    lines = tail.split(b"\n")
-    try:
-        record = jsonlib.loads(lines[-2]) if len(lines) > 1 else {}
-    except jsonlib.JSONDecodeError:
-        return {}
-    said = record.get("finish") if isinstance(record, dict) else None
-    return said if isinstance(said, dict) else {}
+    path = run.records_file()
+    with suppress(FileNotFoundError):
+        records, _ = journal.read_from(path, max(0, path.stat().st_size - _TAIL))
+        said = records[-1].get("finish") if records else None
+        return said if isinstance(said, dict) else {}
+    return {}
 
 
 def _exception(lines: Sequence[str]) -> str | None:

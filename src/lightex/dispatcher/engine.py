@@ -102,14 +102,17 @@ class Engine(Protocol):
         children: whether jobs are child processes of the one that submits them, and handles "PID:BORN": then their ends
             are found in the keeper's ledger where a dispatcher was killed.
         several_nodes: whether it runs one command on several nodes at once (`resources.nodes`).
+        most_open: jobs that one which queues by itself is given at once; None: all.
     """
 
     python: ClassVar[str] = sys.executable
     children: ClassVar[bool] = False
     several_nodes: ClassVar[bool] = False
+    most_open: int | None = None
 
     def capacity(self) -> Capacity | None:
-        """What there is to share out, or None if the engine queues by itself."""
+        """What there is to share out, or None (the default) if the engine queues by itself."""
+        return None
 
     def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
         """Start a job, on these GPUs if it was given any.
@@ -134,6 +137,10 @@ class Engine(Protocol):
     def cancel(self, handle: str, force: bool = False) -> None:
         """Ask a job to end, or (force) end it. Nothing happens if it has ended already."""
 
+    def forget(self, handle: str) -> None:
+        """The end that `poll` told of a job is noted down: what keeps it may go. Until then it is to be told again,
+        also to another process."""
+
     def close(self) -> None:
         """Nothing more will be asked: let go of what is held, and end what ended jobs have left behind."""
 
@@ -141,9 +148,9 @@ class Engine(Protocol):
         """What jobs that run use, in bulk, of those where that is known; asked every second, and must not wait."""
         return {}
 
-    def takes_more(self, jobs: int) -> bool:  # noqa: ARG002
+    def takes_more(self, jobs: int) -> bool:
         """Whether it takes a further job beside so many; asked only of an engine that queues by itself."""
-        return True
+        return self.most_open is None or jobs < self.most_open
 
     @classmethod
     def folders(cls, storage: Storage, project: Path) -> Mapping[str, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,3 +63,10 @@ class Job:
     handle: str | None = None
     attempt: int = 1
     code: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What engines call it: the same for the same attempt, no other run's, and short enough for a host name."""
+        mark = hashlib.blake2b(os.fsencode(self.run.path), digest_size=4).hexdigest()
+        words = re.sub(r"[^a-z0-9-]+", "-", self.run.short_id.lower()).strip("-")[:30]
+        return f"lx-{words}-{self.attempt}-{mark}"

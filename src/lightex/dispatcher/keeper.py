@@ -96,7 +96,7 @@ def _wait(child: int, ledger: Path) -> int:
         while (ended := _ended()) is not None:
             if ended == child:
                 return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            handle = f"{ended}:{_born(ended)}"
+            handle = f"{ended}:{birth_mark(ended, zombies=True) or ''}"
             leader = os.getsid(ended) == ended
             _, status, usage = os.wait4(ended, 0)
             about = {
@@ -122,10 +122,6 @@ def _ended() -> int | None:
     except ChildProcessError:
         return None
     return found.si_pid if found else None
-
-
-def _born(pid: int) -> str:
-    return birth_mark(pid, zombies=True) or ""
 
 
 def _adopt_orphans(on: bool) -> bool:

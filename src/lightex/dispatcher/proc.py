@@ -8,30 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import Any
 
 Mark = frozenset[bytes]
 """The entries of an environment by which the processes of one attempt at a run (on one of its nodes) are known."""
 
 _RANK = b"NODE_RANK="
 _NAMES = (b"LX_RUN_DIR=", b"LX_ATTEMPT=", _RANK)
-
-
-@dataclass
-class Counted:
-    """What some processes have used together.
-
-    Attributes:
-        cpu_seconds: of them and of those children that they have waited for.
-        memory: bytes that are resident now.
-        read: bytes read from disks; None: not to be known.
-        written: bytes written to disks; None: not to be known.
-    """
-
-    cpu_seconds: float = 0.0
-    memory: int = 0
-    read: int | None = None
-    written: int | None = None
 
 
 def mark_of(pid: int) -> Mark:
@@ -93,10 +76,13 @@ def _leader(marked: Mapping[Mark, int], mark: Mark) -> int:
     return marked.get(mark) or marked.get(plain, 0)
 
 
-def count(pids: Iterable[int]) -> Counted:
-    """What processes have used together; those that have ended are left out."""
+def count(pids: Iterable[int]) -> dict[str, Any]:
+    """What processes have used together, as `engine.Usage` has it; those that have ended are left out.
+
+    CPU seconds are those of children too that they have waited for, `memory` what is resident now.
+    """
     ticks = pages = 0
-    found = Counted()
+    read = written = None
     for pid in pids:
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  this is done for every run
@@ -107,8 +93,6 @@ def count(pids: Iterable[int]) -> Counted:
         pages += int(fields[21])
         with suppress(OSError), open(f"/proc/{pid}/io", "rb") as file:  # noqa: PTH123
             lines = file.read().split()
-            found.read = (found.read or 0) + int(lines[9])
-            found.written = (found.written or 0) + int(lines[11])
-    found.cpu_seconds = ticks / os.sysconf("SC_CLK_TCK")
-    found.memory = pages * os.sysconf("SC_PAGE_SIZE")
-    return found
+            read, written = (read or 0) + int(lines[9]), (written or 0) + int(lines[11])
+    used = {"cpu_seconds": ticks / os.sysconf("SC_CLK_TCK"), "memory": pages * os.sysconf("SC_PAGE_SIZE")}
+    return {**used, "read": read, "written": written}

@@ -119,7 +119,7 @@ class Queue:
                 if self._stop_reason is None:
                     self._start_what_fits()
                 else:
-                    self._stop(self._stop_reason)
+                    self._stop(lambda _: True, self._stop_reason)
                 if self.leases:
                     self.leases.flush(after=_LATE)
                 self._look()
@@ -150,15 +150,16 @@ class Queue:
             while not self._kill and any(time.monotonic() < (e.kill_at or 0.0) for e in self.running.values()):
                 for handle, state in self.engine.poll(list(self.running), _TICK).items():
                     if state.state in ENDED:
-                        self._note_last(self.running.pop(handle), state)
+                        self._note_last(handle, self.running.pop(handle), state)
 
-    def _note_last(self, entry: Running, state: JobState) -> None:
+    def _note_last(self, handle: str, entry: Running, state: JobState) -> None:
         job = entry.job
         if self.leases:
             self.leases.release(job)
         with suppress(Exception):
             end = certify(job.run, replace(state, process=None), entry.ending)
             job.run.append_event({"time": time.time(), "attempt": job.attempt} | end.known())
+            self.engine.forget(handle)
 
     def stop(self, reason: str) -> None:
         """End everything, cleanly; a second call kills what still runs. Safe in a signal handler."""
@@ -172,15 +173,8 @@ class Queue:
         if runs is None:
             self.stop(reason)
             self._kill = self._kill or kill
-            return
-        for job in self.backlog.remove(lambda job: job.run.id in runs):
-            self._end(job, JobState(CANCELLED, cause, f"not started: {reason}"))
-        for handle, entry in self.running.items():
-            if entry.job.run.id in runs:
-                if entry.ending is None:
-                    self._ask_to_end(handle, cause, reason)
-                if kill:
-                    entry.kill_at = 0.0
+        else:
+            self._stop(lambda job: job.run.id in runs, reason, cause, kill)
 
     def prioritize(self, runs: Collection[str] | None, priority: int) -> None:
         """Give those of these runs (None: all) that have not started another priority; it is noted down in them."""
@@ -313,6 +307,7 @@ class Queue:
         if state.state in ENDED:
             del self.running[handle]
             self._end(entry.job, certify(entry.job.run, replace(state, process=None), entry.ending), entry.since)
+            self.engine.forget(handle)
         elif state.state == SUBMITTED:
             if entry.state == RUNNING:  # its engine took it back, and starts it again when there is room
                 entry.state, entry.told, entry.told_words = SUBMITTED, float("-inf"), ""
@@ -341,12 +336,15 @@ class Queue:
         entry.ending, entry.kill_at = (cause, reason), time.monotonic() + entry.job.grace
         self.engine.cancel(handle)
 
-    def _stop(self, reason: str) -> None:
-        for job in self.backlog.remove(lambda _: True):
-            self._end(job, JobState(CANCELLED, "cancelled", f"not started: {reason}"))
+    def _stop(self, wanted: Callable[[Job], bool], reason: str, cause: str = "cancelled", kill: bool = False) -> None:
+        for job in self.backlog.remove(wanted):
+            self._end(job, JobState(CANCELLED, cause, f"not started: {reason}"))
         for handle, entry in self.running.items():
-            if entry.ending is None:
-                self._ask_to_end(handle, "cancelled", reason)
+            if wanted(entry.job):
+                if entry.ending is None:
+                    self._ask_to_end(handle, cause, reason)
+                if kill:
+                    entry.kill_at = 0.0
 
     def _end(self, job: Job, state: JobState, since: float | None = None) -> None:
         event = {"time": time.time(), "attempt": job.attempt} | state.known()

@@ -132,7 +132,7 @@ def test_nothing_is_taken_for_a_variable_of_kubernetes(job):
 
 
 def test_names_are_short_and_no_other_runs(job, tmp_path):
-    names = {manifest.name_of(job()), manifest.name_of(job(attempt=2))}
+    names = {job().name, job(attempt=2).name}
     assert len(names) == 2
     assert all(len(name) <= 52 and name.startswith("lx-abcd-003-") for name in names)  # a pod's host name has 63
 

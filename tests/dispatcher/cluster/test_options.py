@@ -24,7 +24,7 @@ def test_a_user_has_a_group():
         ({"namspace": "x"}, "there is no 'namspace'. Did you mean 'namespace'?"),
         ({"tolerations": "gpu"}, "engine_options.kubernetes.tolerations"),
         ({"node_selector": {"a": 1}}, "engine_options.kubernetes.node_selector.a"),
-        ({"pull_policy": "always"}, "pull_policy: there is no 'always'"),
+        ({"pull_policy": "always"}, "engine_options.kubernetes.pull_policy: input should be"),
         ({"user": "me"}, "user: 'me' is no UID:GID"),
         ({"ttl": "soon"}, "ttl"),
         ({"deadline": "-"}, "deadline"),

@@ -55,9 +55,9 @@ def test_lightex_is_mounted_where_that_is_allowed(job):
 
 
 def test_each_attempt_and_each_run_has_a_name_of_its_own(job, tmp_path):
-    names = {call.name_of(job()), call.name_of(job(attempt=2))}
+    names = {job().name, job(attempt=2).name}
     other = RunDir(tmp_path / "elsewhere" / "261123-101010-abcd-003")
-    names.add(call.name_of(Job(run=other, command=("x",), env={}, cwd=tmp_path, resources=Resources())))
+    names.add(Job(run=other, command=("x",), env={}, cwd=tmp_path, resources=Resources()).name)
     assert len(names) == 3
 
 

@@ -36,6 +36,7 @@ class Cage:
         memory: the folder that tells of memory, and its limit in bytes; None: not limited.
         cpu: the folder that limits CPUs, and how many cores; None: not limited.
         oom_before: how many processes were killed for memory in it before the present run.
+        limits: cores and bytes, 0: none; of one that this process has made.
     """
 
     folders: tuple[str, ...]
@@ -43,6 +44,7 @@ class Cage:
     memory: tuple[str, int] | None = None
     cpu: tuple[str, float] | None = None
     oom_before: int = 0
+    limits: tuple[float, int] | None = None
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -101,7 +103,6 @@ class Cages:
         self.bases = {name: base for name in ("cpu", "memory") if (base := _base(name))}
         self._homes = {name: str(_home(name)) for name in self.bases}
         self._free: dict[tuple[float, int], list[Cage]] = {}
-        self._limits: dict[int, tuple[float, int]] = {}
         self._emptying: list[Cage] = []
         for folder in {folder for base in self.bases.values() for folder in base.glob(f"{_PREFIX}*")}:
             pid, _, born = folder.name.removeprefix(_PREFIX).rpartition("-")[0].partition("-")
@@ -122,20 +123,17 @@ class Cages:
         limits = cpus if "cpu" in self.bases else 0.0, memory if "memory" in self.bases else 0
         if not any(limits):
             return None
-        cage = self._free[limits].pop() if self._free.get(limits) else self._make(*limits)
-        if cage:
-            self._limits[id(cage)] = limits
-        return cage
+        return self._free[limits].pop() if self._free.get(limits) else self._make(*limits)
 
     def give_back(self, cage: Cage) -> None:
         """Let a run's cage be used again, once all that is left in it has been killed."""
         cage.oom_before += cage.oom_kills()
         if not cage.empty():
             self._emptying.append(cage)
-        elif limits := self._limits.pop(id(cage), None):
+        elif cage.limits:
             if cage.cpu:
                 _limit_cpus(cage.cpu[0], None)
-            self._free.setdefault(limits, []).append(cage)
+            self._free.setdefault(cage.limits, []).append(cage)
         else:
             cage.remove()
 
@@ -171,6 +169,7 @@ class Cages:
             homes=tuple(sorted(homes)),
             memory=(folders["memory"], memory) if memory else None,
             cpu=(folders["cpu"], cpus) if cpus else None,
+            limits=(cpus, memory),
         )
         try:
             for folder in cage.folders:

@@ -30,8 +30,6 @@ from lightex.dispatcher.engines.containers.daemon import AwayError, DaemonError,
 from lightex.dispatcher.engines.containers.image import Image
 from lightex.dispatcher.engines.containers.images import Images
 from lightex.dispatcher.engines.containers.images import check as check_image
-from lightex.dispatcher.engines.noted import is_noted
-from lightex.dispatcher.engines.usage import usage
 from lightex.dispatcher.job import Job
 
 _AGAIN = 0.5  # seconds between two tries to reach a daemon that is away
@@ -51,7 +49,6 @@ class Attempt:
     Attributes:
         handle: its name.
         run: whose it is.
-        number: of the attempt.
         keep: whether the container stays after its end.
         process: what readers may know of it, once it runs.
         used: CPU seconds and peak memory, as of a second ago; the system forgets them with the container.
@@ -63,7 +60,6 @@ class Attempt:
 
     handle: str
     run: RunDir
-    number: int
     keep: bool = False
     process: dict[str, Any] = field(default_factory=dict)
     used: tuple[float | None, int | None] = (None, None)
@@ -93,8 +89,7 @@ class DockerEngine(Engine):
         self._news: queue.SimpleQueue[tuple[str, JobState]] = queue.SimpleQueue()
         self._sampled = time.monotonic()
         self._cleaned = False
-        self._told: list[str] = []  # ends that the caller has got, and notes down before it asks again
-        self._removers: ThreadPoolExecutor | None = None
+        self._removers = ThreadPoolExecutor(_REMOVERS)
 
     def capacity(self) -> Capacity | None:
         """This machine's, or what a daemon elsewhere has to give."""
@@ -110,9 +105,7 @@ class DockerEngine(Engine):
 
     def check(self, experiment: Experiment[Any], project: Path) -> None:
         """See `Engine.check`: it has an image, and what is to be mounted is there."""
-        container = experiment.container
-        if container is None:
-            raise call.no_container(experiment.name)
+        container = call.of(experiment)
         options.check(container.options)
         check_image(container.image, project)
         call.check_places(experiment, container, project)
@@ -125,14 +118,14 @@ class DockerEngine(Engine):
 
     def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
         """Begin to start a container; `poll` tells when it runs, or why it does not."""
-        handle = call.name_of(job)
-        attempt = Attempt(handle, job.run, job.attempt, keep=call.of(job).keep)
+        handle = job.name
+        attempt = Attempt(handle, job.run, keep=call.of(job).keep)
         self._in_a_thread(attempt, lambda attempt: self._start(attempt, job, gpus))
         return handle, {}
 
     def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
         """The container of that name. One that was made and never started is taken away: nothing has run."""
-        handle = call.name_of(job)
+        handle = job.name
         with reaching():
             found = self._inspect(handle)
             if found and found["State"]["Status"] != "created":
@@ -143,11 +136,9 @@ class DockerEngine(Engine):
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """What has changed, as the threads tell it."""
-        while self._told:
-            self._remove(self._told.pop())
         if not self._cleaned:
             self._cleaned = True
-            self._in_background(leftovers.remove_containers)
+            self._removers.submit(leftovers.remove_containers)
         if time.monotonic() - self._sampled > _SAMPLE:
             self._sample()
         found: dict[str, JobState] = {}
@@ -161,7 +152,6 @@ class DockerEngine(Engine):
                 break
             if handle in self._attempts and handle in handles:
                 found[handle] = state
-        self._told += [handle for handle, state in found.items() if state.state not in (SUBMITTED, RUNNING)]
         return found
 
     def cancel(self, handle: str, force: bool = False) -> None:
@@ -184,13 +174,15 @@ class DockerEngine(Engine):
                 found[handle] = sampling.used_by(sampling.members_of_container(pid), pid)
         return found
 
+    def forget(self, handle: str) -> None:
+        """Remove its container, unless it is to be kept."""
+        attempt = self._attempts.pop(handle, None)
+        if attempt and not attempt.keep:
+            self._removers.submit(leftovers.remove_container, handle)
+
     def close(self) -> None:
-        """Remove the containers whose ends are noted down."""
-        while self._told:
-            self._remove(self._told.pop())
-        if self._removers:
-            self._removers.shutdown(wait=True)
-            self._removers = None
+        """Wait until the containers are removed whose ends are noted down."""
+        self._removers.shutdown(wait=True)
 
     def manifest(self, job: Job) -> str:
         """The command line that runs the same container."""
@@ -309,26 +301,15 @@ class DockerEngine(Engine):
         there = {each["Names"][0].lstrip("/"): each for each in found if each["State"] != "created"}
         for handle in handles:
             if about := there.get(handle):
-                labels = about["Labels"]
-                run, number = RunDir(labels["lightex.run"]), int(labels["lightex.attempt"])
-                keep = labels.get("lightex.keep") == "yes"
-                self._in_a_thread(Attempt(handle, run, number, keep=keep, begun=True), self._follow)
+                run, keep = RunDir(about["Labels"]["lightex.run"]), about["Labels"].get("lightex.keep") == "yes"
+                self._in_a_thread(Attempt(handle, run, keep=keep, begun=True), self._follow)
         return [handle for handle in handles if handle not in there]
 
     def _sample(self) -> None:
         self._sampled = time.monotonic()
         for attempt in self._attempts.values():
-            if (pid := attempt.process.get("pid")) and (used := usage(pid)) != (None, None):
+            if (pid := attempt.process.get("pid")) and (used := sampling.counted(pid)) != (None, None):
                 attempt.used = used
-
-    def _remove(self, handle: str) -> None:
-        attempt = self._attempts.pop(handle, None)
-        if attempt and not attempt.keep and is_noted(attempt.run, attempt.number):
-            self._in_background(lambda: leftovers.remove_container(handle))
-
-    def _in_background(self, work: Callable[[], None]) -> None:
-        self._removers = self._removers or ThreadPoolExecutor(_REMOVERS)
-        self._removers.submit(work)
 
 
 def _mark(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -391,9 +372,8 @@ def _check_names(container: Container) -> None:
 def _seconds(began: str, ended: str) -> float | None:
     """How long it ran, by the daemon's clock; None: shorter than it takes the daemon to write down that it began."""
     try:
-        first, last = (datetime.fromisoformat(text[:19]) for text in (began, ended))
-        fraction = float(f"0{ended[19:-1]}") - float(f"0{began[19:-1]}")  # nanoseconds, which Python does not read
-        return max(0.0, round((last - first).total_seconds() + fraction, 3)) or None
+        passed = datetime.fromisoformat(ended) - datetime.fromisoformat(began)
+        return max(0.0, round(passed.total_seconds(), 3)) or None
     except ValueError:
         return None
 

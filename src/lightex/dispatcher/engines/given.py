@@ -39,6 +39,9 @@ def read(kind: type[T], engine: str, given: Mapping[str, Any], *advice: str) -> 
         where = ".".join(str(part) for part in first["loc"])
         what = f"engine_options.{engine}.{where}: {first['msg'].lower()}"
         raise ConfigError(what, f"given: {first['input']!r}") from error
+    for name in names:  # all that is a whole number says how many of something
+        if type(value := getattr(found, name)) is int and value < 1:
+            raise ConfigError(f"engine_options.{engine}.{name} must be 1 or more, got {value}")
     return found
 
 

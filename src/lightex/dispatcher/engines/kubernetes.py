@@ -16,9 +16,8 @@ from typing import Any
 from lightex.core import jsonlib
 from lightex.core.errors import ConfigError, LightexError, UnreachableError
 from lightex.core.liveness import host
-from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, RUNNING, SUBMITTED, RunDir
+from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, RUNNING, SUBMITTED
 from lightex.core.taxonomy import Build, Experiment, Storage
-from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, Usage
 from lightex.dispatcher.engines.cluster import api, examine, manifest, metrics, options, volumes
 from lightex.dispatcher.engines.cluster.api import AwayError, Cluster, ClusterError, Object, in_namespace
@@ -28,7 +27,7 @@ from lightex.dispatcher.engines.cluster.namespace import Namespace
 from lightex.dispatcher.engines.cluster.printing import as_yaml
 from lightex.dispatcher.engines.containers import call
 from lightex.dispatcher.engines.gathering import Gathering
-from lightex.dispatcher.engines.noted import is_noted, is_over
+from lightex.dispatcher.engines.noted import is_over
 from lightex.dispatcher.job import Job
 
 _AGAIN = 1.0  # seconds between two tries to reach what is away
@@ -47,6 +46,7 @@ class KubernetesEngine(Engine):
 
     python = "python3"
     several_nodes = True
+    most_open = options.Options.most_open
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -58,25 +58,14 @@ class KubernetesEngine(Engine):
         self._forced: dict[str, float] = {}
         self._to_be_killed: dict[str, float] = {}  # since when
         self._wrong: dict[str, str] = {}  # why a run's directory cannot come back
-        self._setting_up = threading.Lock()
         self._last: dict[str, JobState] = {}
         self._held: set[str] = set()  # ended, but not all of them is back yet; or not to be known for now
-        self._told: list[str] = []
         self._cleaned: set[tuple[str, str]] = set()
-        self._most = options.Options().most_open
         self._makers = ThreadPoolExecutor(_AT_ONCE)
         self._removers = ThreadPoolExecutor(_AT_ONCE)  # of their own: room for what waits may come by them
         self._maker = Maker()
         self._returns: Any = None
         self._gatherings: dict[tuple[str, str], Gathering] = defaultdict(Gathering)
-
-    def capacity(self) -> Capacity | None:
-        """None: the cluster queues by itself."""
-        return None
-
-    def takes_more(self, jobs: int) -> bool:
-        """Whether there are fewer Jobs than `most_open`."""
-        return jobs < self._most
 
     @classmethod
     def folders(cls, storage: Storage, project: Path) -> Mapping[str, str]:
@@ -91,9 +80,7 @@ class KubernetesEngine(Engine):
 
     def check(self, experiment: Experiment[Any], project: Path) -> None:
         """See `Engine.check`: it has an image that nodes can get, options that there are, and sees its folders."""
-        container = experiment.container
-        if container is None:
-            raise call.no_container(experiment.name)
+        container = call.of(experiment)
         read = options.read(experiment.engine_options.get("kubernetes", {}))
         for name in container.options:
             if name != "entrypoint":
@@ -113,10 +100,9 @@ class KubernetesEngine(Engine):
 
     def prepare(self, experiments: Iterable[Experiment[Any]], project: Path, tell: Callable[[str], None]) -> None:
         """Look whether the cluster answers, build and push images, and send the code where nodes do not see it."""
-        known: dict[str, Experiment[Any]] = {}
-        for each in experiments:
-            looked_at = each.container, each.storage, each.engine_options.get("kubernetes", {})
-            known.setdefault(repr(looked_at), each)
+        known = {
+            repr((each.container, each.storage, each.engine_options.get("kubernetes"))): each for each in experiments
+        }
         for each in known.values():
             cluster, namespace = self._place(options.read(each.engine_options.get("kubernetes", {})))
             examine.check_rights(cluster, namespace)
@@ -133,8 +119,8 @@ class KubernetesEngine(Engine):
             cluster, namespace = self._place(read)
         except LightexError as error:
             raise LaunchError(str(error)) from error
-        self._most = read.most_open
-        handle = f"{cluster.context}/{namespace}/{manifest.name_of(job)}"
+        self.most_open = read.most_open
+        handle = f"{cluster.context}/{namespace}/{job.name}"
         self._namespace(cluster, namespace)
         self._making[handle] = self._makers.submit(self._make, handle, job, read)
         return handle, {}
@@ -169,7 +155,7 @@ class KubernetesEngine(Engine):
         if job.handle:  # it is where it was made, whatever the kubeconfig says now
             cluster, namespace, name = self._parts(job.handle)
         else:
-            (cluster, namespace), name = self._place(options.read(job.options)), manifest.name_of(job)
+            (cluster, namespace), name = self._place(options.read(job.options)), job.name
         try:
             cluster.ask("GET", in_namespace("jobs", namespace, name))
         except ClusterError as error:
@@ -193,7 +179,6 @@ class KubernetesEngine(Engine):
         with self._changed:
             while not (found := self._news(handles)) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(min(left, _LOOK))
-        self._told += [handle for handle, state in found.items() if state.state in ENDED]
         return found
 
     def _news(self, handles: Sequence[str]) -> dict[str, JobState]:
@@ -264,19 +249,16 @@ class KubernetesEngine(Engine):
         nodes = int(job["spec"].get("completions") or 1)
         remote = jsonlib.loads(notes[REMOTE])
         try:
-            with self._setting_up:
-                if self._returns is None:
-                    from lightex.dispatcher.engines.cluster.travel import Returns
+            if self._returns is None:
+                from lightex.dispatcher.engines.cluster.travel import Returns
 
-                    self._returns = Returns()
+                self._returns = Returns()
             self._returns.expect(handle, remote, Path(notes[RUN_DIR]), int(about["labels"][ATTEMPT]), nodes)
         except (LightexError, ImportError) as error:  # told with its end; what it wrote stays in the store
             self._wrong[handle] = str(error)
 
     def _tidy(self) -> None:
-        """Remove what has ended and is noted down, the first time also what others have left."""
-        while self._told:
-            self._remove(self._told.pop())
+        """Remove what others have left, once in each namespace."""
         for key, place in self._namespaces.items():
             if place.listed and key not in self._cleaned:
                 self._cleaned.add(key)
@@ -287,7 +269,8 @@ class KubernetesEngine(Engine):
                     if notes.get(HOST) == host() and is_over(notes.get(RUN_DIR, ""), labels.get(ATTEMPT, "")):
                         self._delete_later(place, job)
 
-    def _remove(self, handle: str) -> None:
+    def forget(self, handle: str) -> None:
+        """Delete its Job, and what of its run is in a store."""
         cluster, namespace, name = self._parts(handle)
         place = self._namespace(cluster, namespace)
         with self._changed:
@@ -296,14 +279,10 @@ class KubernetesEngine(Engine):
         for known in (self._last, self._cancelled, self._forced, self._to_be_killed, self._reasons, self._wrong):
             known.pop(handle, None)
         self._held.discard(handle)
-        noted = job is None
         if job:
-            notes, labels = job["metadata"].get("annotations", {}), job["metadata"]["labels"]
-            noted = RUN_DIR in notes and is_noted(RunDir(notes[RUN_DIR]), int(labels[ATTEMPT]))
-            if noted:
-                self._delete_later(place, job)
+            self._delete_later(place, job)
         if self._returns:
-            self._returns.forget(handle, noted)
+            self._returns.forget(handle)
 
     def _delete_later(self, place: Namespace, job: Object) -> None:
         about = job["metadata"]
@@ -372,11 +351,10 @@ class KubernetesEngine(Engine):
         return found
 
     def close(self) -> None:
-        """Remove the Jobs whose ends are noted down."""
+        """Wait until the Jobs are removed whose ends are noted down."""
         for gathering in self._gatherings.values():
             gathering.close()
         self._gatherings.clear()
-        self._tidy()
         self._closing.set()
         for place in self._namespaces.values():
             place.end()

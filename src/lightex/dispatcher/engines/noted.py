@@ -5,16 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightex.core.errors import LightexError
-from lightex.core.rundir import ENDED, RUNNING, SUBMITTED, RunDir
-
-
-def is_noted(run: RunDir, attempt: int) -> bool:
-    """Whether the end of an attempt is noted down, or nobody wants to know it.
-
-    Where a full disk kept its dispatcher from that, the next one has to find what is left of it.
-    """
-    last = (run.events() or [{}])[-1]
-    return last.get("state") not in (SUBMITTED, RUNNING) or int(last.get("attempt", 1)) > attempt
+from lightex.core.rundir import ENDED, RunDir
 
 
 def is_over(run: str, attempt: str) -> bool:

@@ -15,7 +15,7 @@ from contextlib import nullcontext, suppress
 from functools import lru_cache
 from typing import Any
 
-from lightex.core.liveness import birth_mark, process_mark
+from lightex.core.liveness import lives, process_mark
 from lightex.core.rundir import FAILED, LOST, SUCCEEDED
 from lightex.core.units import format_size, parse_size
 from lightex.dispatcher.capacity import Capacity, this_machine
@@ -24,9 +24,9 @@ from lightex.dispatcher.engines import sampling
 from lightex.dispatcher.engines.cage import Cage, Cages, bound, machine_oom_kills
 from lightex.dispatcher.engines.environment import environment
 from lightex.dispatcher.engines.peek import collect, peek
-from lightex.dispatcher.engines.strays import Strays, marks, processes_of
+from lightex.dispatcher.engines.strays import end_strays, marks, processes_of
 from lightex.dispatcher.job import Job
-from lightex.dispatcher.proc import Sessions
+from lightex.dispatcher.proc import Mark, Sessions
 
 _LOOK = 1.0  # seconds between two looks for what escaped from ended jobs, and for the kernel's kills
 _POLL = 0.01  # seconds between two looks where the system cannot tell of a process's end (no pidfd)
@@ -43,10 +43,11 @@ class ProcessEngine(Engine):
         self._processes: dict[str, subprocess.Popen[bytes] | None] = {}  # None: another process started it
         self._cages = Cages()
         self._caged: dict[str, Cage] = {}
-        self._strays = Strays()
+        self._marks: dict[str, Mark] = {}  # what the environments of jobs' processes hold
+        self._ended: set[Mark] = set()  # the same of jobs that something may have escaped from
         self._sessions = Sessions()
         self._oom_kills, self._looked = machine_oom_kills(), time.monotonic()
-        self._to_collect: list[int] = []
+        self._to_collect: dict[str, int] = {}
         self._poller = select.poll()
         self._pidfds: dict[int, str] = {}
 
@@ -81,7 +82,7 @@ class ProcessEngine(Engine):
         self._processes[handle] = process
         if cage:
             self._caged[handle] = cage
-        self._strays.note(handle, job)
+        self._marks[handle] = marks(job)
         self._watch(process.pid, handle)
         return handle, mark
 
@@ -100,12 +101,10 @@ class ProcessEngine(Engine):
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """Wait until a process ends, at most `wait` seconds; returns those that have ended since."""
-        while self._to_collect:
-            collect(self._to_collect.pop())
         self._cages.tend()
         if time.monotonic() - self._looked > _LOOK:
             self._oom_kills, self._looked = machine_oom_kills(), time.monotonic()
-            self._strays.end()
+            end_strays(self._ended)
         gone = self._adopt([handle for handle in handles if handle not in self._processes])
         if gone:
             return {handle: JobState(LOST) for handle in gone}
@@ -126,7 +125,7 @@ class ProcessEngine(Engine):
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """Signal the whole process group: SIGTERM, or SIGKILL if forced."""
-        if handle in self._processes or _lives(handle):
+        if handle in self._processes or lives(handle):
             _signal_group(_pid(handle), signal.SIGKILL if force else signal.SIGTERM)
 
     def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
@@ -148,11 +147,14 @@ class ProcessEngine(Engine):
             + (shlex.join(job.command))
         )
 
+    def forget(self, handle: str) -> None:
+        """Collect it."""
+        if pid := self._to_collect.pop(handle, None):
+            collect(pid)
+
     def close(self) -> None:
-        """Collect what has ended; end what escaped from it."""
-        while self._to_collect:
-            collect(self._to_collect.pop())
-        self._strays.end()
+        """End what escaped from what has ended."""
+        end_strays(self._ended)
         self._cages.close()
 
     def _watch(self, pid: int, handle: str) -> None:
@@ -165,7 +167,7 @@ class ProcessEngine(Engine):
         """Watch processes that this one did not start; returns those that are gone."""
         gone = []
         for handle in handles:
-            if not _lives(handle):
+            if not lives(handle):
                 gone.append(handle)
                 continue
             self._processes[handle] = None
@@ -180,14 +182,15 @@ class ProcessEngine(Engine):
 
     def _has_ended(self, handle: str) -> bool:
         if self._processes[handle] is None:
-            return not _lives(handle)
+            return not lives(handle)
         return os.waitid(os.P_PID, _pid(handle), os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _reap(self, handle: str) -> JobState:
         """How a process ended. What it left behind in its group goes first: it would hold what was leased."""
         process = self._processes.pop(handle)
         _signal_group(_pid(handle), signal.SIGKILL)
-        self._strays.expect(handle)
+        if mark := self._marks.pop(handle, None):
+            self._ended.add(mark)
         cage = self._caged.pop(handle, None)
         oom_kills = cage.oom_kills() if cage else 0
         if cage:
@@ -197,7 +200,7 @@ class ProcessEngine(Engine):
         # It is collected only when the caller has noted its end down: were the caller killed before, nobody could tell.
         code, seconds, memory = peek(process.pid)
         process.returncode = code
-        self._to_collect.append(process.pid)
+        self._to_collect[handle] = process.pid
         return JobState(
             state=SUCCEEDED if code == 0 else FAILED,
             exit_code=code if code >= 0 else None,
@@ -256,11 +259,6 @@ def _find(command: str, path: str | None) -> str | None:
 
 def _pid(handle: str) -> int:
     return int(handle.partition(":")[0])
-
-
-def _lives(handle: str) -> bool:
-    pid, _, born = handle.partition(":")
-    return birth_mark(int(pid)) == born
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -11,17 +11,13 @@ from typing import Any
 
 from lightex.core import jsonlib
 from lightex.core.errors import ConfigError, LightexError
-from lightex.core.rundir import ENDED, RunDir
 from lightex.core.taxonomy import Experiment
-from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, Usage
-from lightex.dispatcher.engines.containers.call import name_of
-from lightex.dispatcher.engines.noted import is_noted
 from lightex.dispatcher.engines.rayside import examine, needs, options
 from lightex.dispatcher.engines.rayside.channel import Channel
 from lightex.dispatcher.engines.rayside.link import Link
 from lightex.dispatcher.engines.rayside.orders import order_of
-from lightex.dispatcher.engines.rayside.place import LOCAL, is_jobs_api, place_of, split
+from lightex.dispatcher.engines.rayside.place import LOCAL, is_jobs_api, place_of
 from lightex.dispatcher.job import Job
 from lightex.storage import store
 
@@ -39,21 +35,11 @@ class RayEngine(Engine):
 
     python = "python3"
     several_nodes = True
+    most_open = options.Options.most_open
 
     def __init__(self) -> None:
         self._channels: dict[str, Channel] = {}
         self._places: dict[str | None, str] = {}
-        self._runs: dict[str, tuple[RunDir, int]] = {}
-        self._told: list[str] = []
-        self._most = options.Options().most_open
-
-    def capacity(self) -> Capacity | None:
-        """None: Ray queues by itself."""
-        return None
-
-    def takes_more(self, jobs: int) -> bool:
-        """Whether there are fewer jobs than `most_open`."""
-        return jobs < self._most
 
     def check(self, experiment: Experiment[Any], project: Path) -> None:
         """See `Engine.check`: its options are valid, and what it wants is to be had of the Ray that is meant."""
@@ -81,9 +67,7 @@ class RayEngine(Engine):
         tell: Callable[[str], None],  # noqa: ARG002
     ) -> None:
         """Look whether the Ray answers, starting one where none is meant, and whether its nodes have what is needed."""
-        known: dict[str, Experiment[Any]] = {}
-        for each in experiments:
-            known.setdefault(repr((each.resources, each.engine_options.get("ray", {}))), each)
+        known = {repr((each.resources, each.engine_options.get("ray"))): each for each in experiments}
         facts: dict[str, dict[str, Any]] = {}
         for each in known.values():
             read = options.read(each.engine_options.get("ray", {}))
@@ -114,15 +98,14 @@ class RayEngine(Engine):
             order = order_of(job, read, place)
         except (LightexError, OSError) as error:
             raise LaunchError(str(error)) from error
-        self._most = read.most_open
+        self.most_open = read.most_open
         self._channel(place).order(order)
-        handle = f"{place}/{order['name']}"
-        self._runs[handle] = job.run, job.attempt
-        return handle, {}
+        return f"{place}/{order['name']}", {}
 
     def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
         """The job of that name."""
-        place, name = split(job.handle) if job.handle else (self._place(options.read(job.options)), name_of(job))
+        handle = job.handle or f"{self._place(options.read(job.options))}/{job.name}"
+        place, _, name = handle.rpartition("/")
         link = self._channel(place).link
         if place == LOCAL and not link.lives:
             known = bool(link.kept([name]))
@@ -130,17 +113,13 @@ class RayEngine(Engine):
             if not link.is_open:
                 link.open()
             known = link.ask("knows", name=name)
-        if not known:
-            return None
-        self._runs[f"{place}/{name}"] = job.run, job.attempt
-        return f"{place}/{name}", {}
+        return (handle, {}) if known else None
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """What has changed. A Ray that is away is waited for."""
-        self._tidy()
         places: dict[str, list[str]] = {}
         for handle in handles:
-            place, name = split(handle)
+            place, _, name = handle.rpartition("/")
             places.setdefault(place, []).append(name)
         for place in {**places, **self._channels}:
             self._channel(place).sync(places.get(place, ()))
@@ -156,27 +135,29 @@ class RayEngine(Engine):
                 if not channel.link.is_open and not found:
                     time.sleep(min(slice_, _SLICE))
             if found or time.monotonic() >= deadline:
-                break
-        self._told += [handle for handle, state in found.items() if state.state in ENDED]
-        return found
+                return found
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """Have the command ended: SIGTERM, and SIGKILL after its grace; or (force) at once. It is told with `poll`."""
-        place, name = split(handle)
+        place, _, name = handle.rpartition("/")
         self._channel(place).end(name, force)
 
     def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
         """What the nodes have told since the last time; a Jobs API tells nothing."""
         found = {}
         for handle in handles:
-            place, name = split(handle)
+            place, _, name = handle.rpartition("/")
             if place in self._channels and (used := self._channels[place].link.used.pop(name, None)):
                 found[handle] = Usage(**used)
         return found
 
+    def forget(self, handle: str) -> None:
+        """Have it forgotten there."""
+        place, _, name = handle.rpartition("/")
+        self._channel(place).forget(name)
+
     def close(self) -> None:
-        """Forget the jobs whose ends are noted down; a Ray of lx's own ends with the last who needs it."""
-        self._tidy()
+        """A Ray of lx's own ends with the last who needs it."""
         for channel in self._channels.values():
             channel.close()
         self._channels.clear()
@@ -215,15 +196,3 @@ class RayEngine(Engine):
         if place not in self._channels:
             self._channels[place] = Channel(place)
         return self._channels[place]
-
-    def _tidy(self) -> None:
-        """Have those forgotten whose ends are noted down."""
-        noted: dict[str, list[str]] = {}
-        while self._told:
-            handle = self._told.pop()
-            of = self._runs.pop(handle, None)
-            place, name = split(handle)
-            if of is None or is_noted(*of):
-                noted.setdefault(place, []).append(name)
-        for place, names in noted.items():
-            self._channel(place).forget(names)

@@ -14,7 +14,6 @@ from typing import Any
 from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import CANCELLED, ENDED, LOST, SUBMITTED, RunDir
 from lightex.core.taxonomy import Build, Experiment
-from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, Usage
 from lightex.dispatcher.engines.batch import commands, examine, look, notes, options, outcome, script, sstat
 from lightex.dispatcher.engines.batch.commands import AwayError, RefusedError
@@ -60,6 +59,7 @@ class SlurmEngine(Engine):
     """
 
     several_nodes = True
+    most_open = options.Options.most_open
 
     def __init__(self) -> None:
         self._submissions = Submissions()
@@ -72,18 +72,9 @@ class SlurmEngine(Engine):
         self._killed: dict[str, tuple[float, float]] = {}  # when first and when last it was to be killed
         self._ids: dict[str, str] = {}  # of Slurm's, of what runs
         self._gathering = Gathering()
-        self._most = options.Options().most_open
         self._facts: Facts | None = None
         self._ask_again = 0.0
         self._known: dict[str, tuple[float, dict[Place, Row]]] = {}  # what `find` has asked, by name, and when
-
-    def capacity(self) -> Capacity | None:
-        """None: Slurm queues by itself."""
-        return None
-
-    def takes_more(self, jobs: int) -> bool:
-        """Whether there are fewer jobs than `most_open`."""
-        return jobs < self._most
 
     def check(self, experiment: Experiment[Any], project: Path) -> None:  # noqa: ARG002
         """See `Engine.check`: its options are such as there are, and a container has an image that nodes can get."""
@@ -116,7 +107,7 @@ class SlurmEngine(Engine):
             LaunchError: it cannot be written, or its options are not valid any more.
         """
         try:
-            self._most = options.read(job.options).most_open
+            self.most_open = options.read(job.options).most_open
             place = self._submissions.add(job, self._ask_for_facts().array_size)
         except (ConfigError, RefusedError) as error:
             raise LaunchError(str(error)) from error

@@ -25,26 +25,9 @@ def processes_of(wanted: Collection[Mark]) -> Iterator[int]:
             yield int(entry.name)
 
 
-class Strays:
-    """What may have escaped from jobs that have ended."""
-
-    def __init__(self) -> None:
-        self._marks: dict[str, Mark] = {}
-        self._ended: set[Mark] = set()
-
-    def note(self, handle: str, job: Job) -> None:
-        """A job has begun."""
-        self._marks[handle] = marks(job)
-
-    def expect(self, handle: str) -> None:
-        """A job has ended."""
-        if handle in self._marks:
-            self._ended.add(self._marks.pop(handle))
-
-    def end(self) -> None:
-        """Kill what has escaped from the jobs that have ended since the last time."""
-        if self._ended:
-            for pid in processes_of(self._ended):
-                with suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            self._ended.clear()
+def end_strays(ended: set[Mark]) -> None:
+    """Kill what has escaped from jobs that have ended, and clear them from the set."""
+    for pid in processes_of(ended) if ended else ():
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    ended.clear()

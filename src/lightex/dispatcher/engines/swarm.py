@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from docker.errors import NotFound
 
@@ -17,7 +17,6 @@ from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED, RunDir
 from lightex.core.taxonomy import Build, Experiment, Storage
 from lightex.core.units import format_size
-from lightex.dispatcher.capacity import Capacity
 from lightex.dispatcher.engine import Engine, Finding, JobState, Usage
 from lightex.dispatcher.engines import sampling
 from lightex.dispatcher.engines.cage import group_of
@@ -26,7 +25,6 @@ from lightex.dispatcher.engines.containers.daemon import DaemonError, connect, r
 from lightex.dispatcher.engines.containers.image import inspect
 from lightex.dispatcher.engines.containers.images import Images
 from lightex.dispatcher.engines.containers.images import check as check_image
-from lightex.dispatcher.engines.noted import is_noted
 from lightex.dispatcher.job import Job
 from lightex.storage import store
 
@@ -36,24 +34,6 @@ _AGAIN = 0.5  # seconds between two tries to reach a manager that is away
 _AT_ONCE = 4  # services that are made or removed at once
 _TAKEN_AWAY = "task rejected by constraint enforcer"  # moby/swarmkit: of a task that was placed, perhaps running
 _WAITING = frozenset({"new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting"})
-
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """The nodes of a swarm at one moment, by id."""
-
-    names: Mapping[str, str]
-    down: frozenset[str]
-
-    @classmethod
-    def now(cls) -> Nodes:
-        """Ask the manager."""
-        found = connect().nodes()
-        names = {each["ID"]: str(each.get("Description", {}).get("Hostname", each["ID"])) for each in found}
-        return cls(names, frozenset(each["ID"] for each in found if each["Status"]["State"] == "down"))
 
 
 class SwarmEngine(Engine):
@@ -67,17 +47,11 @@ class SwarmEngine(Engine):
     def __init__(self) -> None:
         self._images = Images()
         self._looked = 0.0
-        self._told: list[str] = []
         self._cancelled: set[str] = set()
-        self._runs: dict[str, tuple[RunDir, int]] = {}
         self._making: dict[str, Future[JobState | None]] = {}
         self._containers: dict[str, tuple[int, str]] = {}  # of what runs: the first process on its node, the container
         self._cleaned = False
-        self._background: ThreadPoolExecutor | None = None
-
-    def capacity(self) -> Capacity | None:
-        """None: the swarm queues by itself."""
-        return None
+        self._background = ThreadPoolExecutor(_AT_ONCE)
 
     @classmethod
     def folders(cls, storage: Storage, project: Path) -> Mapping[str, str]:
@@ -86,9 +60,7 @@ class SwarmEngine(Engine):
 
     def check(self, experiment: Experiment[Any], project: Path) -> None:
         """See `Engine.check`: it has an image and options that a swarm knows, and what is to be mounted is there."""
-        container = experiment.container
-        if container is None:
-            raise call.no_container(experiment.name)
+        container = call.of(experiment)
         service.check(container.options)
         if container.keep:
             raise ConfigError("container.keep is for one machine: a swarm takes its containers away with their job")
@@ -121,9 +93,8 @@ class SwarmEngine(Engine):
 
     def submit(self, job: Job, gpus: Sequence[str]) -> tuple[str, Mapping[str, Any]]:  # noqa: ARG002
         """Begin to make a service; the swarm starts its task when a node has room."""
-        handle = call.name_of(job)
-        self._runs[handle] = job.run, job.attempt
-        self._making[handle] = self._in_background(lambda: self._make(handle, job))
+        handle = job.name
+        self._making[handle] = self._background.submit(self._make, handle, job)
         return handle, {}
 
     def _make(self, handle: str, job: Job) -> JobState | None:
@@ -134,7 +105,7 @@ class SwarmEngine(Engine):
                 os.close(job.run.open_output(job.attempt))
                 with reaching():
                     connect().create_service(
-                        service.specification(made, *_placing(job)),
+                        service.specification(made, job.resources.node_labels, job.grace),
                         name=handle,
                         labels=dict(made.labels),
                         mode=service.mode(1),
@@ -152,7 +123,7 @@ class SwarmEngine(Engine):
 
     def find(self, job: Job) -> tuple[str, Mapping[str, Any]] | None:
         """The service of that name."""
-        handle = call.name_of(job)
+        handle = job.name
         with reaching():
             try:
                 connect().inspect_service(handle)
@@ -162,7 +133,9 @@ class SwarmEngine(Engine):
 
     def poll(self, handles: Sequence[str], wait: float) -> Mapping[str, JobState]:
         """The states of all tasks, twice a second at most. A manager that is away is waited for."""
-        self._tidy()
+        if not self._cleaned:  # what others have left
+            self._cleaned = True
+            self._background.submit(leftovers.remove_services)
         pause = self._looked + _LOOK + _LOOK_EACH * len(handles) - time.monotonic()
         if pause > 0:
             time.sleep(min(wait, pause))
@@ -179,7 +152,6 @@ class SwarmEngine(Engine):
                 states[handle] = JobState(SUBMITTED)
             elif failed := self._making.pop(handle).result():
                 states[handle] = failed
-        self._told += [handle for handle, state in states.items() if state.state not in (SUBMITTED, RUNNING)]
         return states
 
     def _look(self, handles: Sequence[str]) -> dict[str, JobState]:
@@ -193,7 +165,7 @@ class SwarmEngine(Engine):
             # The first task of each: where a node is down, a swarm may make another one, which nobody has asked for.
             newest_first = sorted(connect().tasks(), key=lambda task: str(task["CreatedAt"]), reverse=True)
             tasks = {task["ServiceID"]: task for task in newest_first}
-            nodes = Nodes.now()
+            nodes = {each["ID"]: each for each in connect().nodes()}
         gone = JobState(LOST, "lost", "its service was removed")
         states = {}
         for handle in handles:
@@ -203,14 +175,6 @@ class SwarmEngine(Engine):
             if states[handle].state == RUNNING and about.get("PID"):
                 self._containers[handle] = int(about["PID"]), str(about["ContainerID"])
         return states
-
-    def _tidy(self) -> None:
-        """Remove what has ended and is noted down, the first time also what others have left."""
-        while self._told:
-            self._remove(self._told.pop())
-        if not self._cleaned:
-            self._cleaned = True
-            self._in_background(leftovers.remove_services)
 
     def cancel(self, handle: str, force: bool = False) -> None:  # noqa: ARG002  the swarm kills after the job's grace
         """Let the swarm stop the task: SIGTERM, and SIGKILL when its grace is over."""
@@ -229,16 +193,19 @@ class SwarmEngine(Engine):
                 found[handle] = sampling.used_by(sampling.members_of_container(pid), pid)
         return found
 
+    def forget(self, handle: str) -> None:
+        """Remove its service."""
+        self._cancelled.discard(handle)
+        self._containers.pop(handle, None)
+        self._background.submit(leftovers.remove_service, handle)
+
     def close(self) -> None:
-        """Remove the services whose ends are noted down."""
-        self._tidy()
-        if self._background:
-            self._background.shutdown(wait=True, cancel_futures=False)
-            self._background = None
+        """Wait until the services are removed whose ends are noted down."""
+        self._background.shutdown(wait=True)
 
     def manifest(self, job: Job) -> str:
         """The command line that makes the same service."""
-        return service.shell_line(self._call(job), *_placing(job))
+        return service.shell_line(self._call(job), job.resources.node_labels, job.grace)
 
     def examine(self, experiments: Sequence[Experiment[Any]], project: Path) -> Iterable[Finding]:  # noqa: ARG002
         """The manager and its nodes."""
@@ -259,19 +226,22 @@ class SwarmEngine(Engine):
         here = inspect(name)  # a manager may not have what its nodes pull
         return call.make_call(job, name, job.resources.gpu_count, entrypoint=here.entrypoint if here else ())
 
-    def _state(self, about: Mapping[str, Any], task: Mapping[str, Any] | None, nodes: Nodes) -> JobState:
+    def _state(
+        self, about: Mapping[str, Any], task: Mapping[str, Any] | None, nodes: Mapping[str, Mapping[str, Any]]
+    ) -> JobState:
         stopped = service.is_stopped(about["Spec"])
         if task is None:
             return JobState(CANCELLED, reason="it was stopped in the swarm") if stopped else JobState(SUBMITTED)
         status, node = task["Status"], task.get("NodeID", "")
         said, state = status.get("Err") or status.get("Message"), status["State"]
-        name = nodes.names.get(node, node)
+        where = nodes.get(node, {})
+        name = str(where.get("Description", {}).get("Hostname", node))
         if state in _WAITING:
             waits = f"{said} on {name}" if node else said
             return JobState(SUBMITTED, reason=waits)
         container = status.get("ContainerStatus") or {}
         mark = {"host": name, "container": str(container.get("ContainerID", ""))[:12], "bounds": ["container"]}
-        if node in nodes.down and state == "running":
+        if where.get("Status", {}).get("State") == "down" and state == "running":
             return JobState(LOST, "lost", f"node {name} is down", process=mark)
         if state == "running":
             return JobState(RUNNING, process=mark)
@@ -301,21 +271,6 @@ class SwarmEngine(Engine):
         if code in end.NOT_STARTED and (why := end.not_started(run, template["Image"])):
             return replace(ended, cause="launch", reason=why)
         return ended
-
-    def _remove(self, handle: str) -> None:
-        of = self._runs.pop(handle, None)
-        self._cancelled.discard(handle)
-        self._containers.pop(handle, None)
-        if of is None or is_noted(*of):
-            self._in_background(lambda: leftovers.remove_service(handle))
-
-    def _in_background(self, work: Callable[[], T]) -> Future[T]:
-        self._background = self._background or ThreadPoolExecutor(_AT_ONCE)
-        return self._background.submit(work)
-
-
-def _placing(job: Job) -> tuple[tuple[str, ...], float]:
-    return job.resources.node_labels, job.grace
 
 
 def _node(found: Mapping[str, Any]) -> Finding:

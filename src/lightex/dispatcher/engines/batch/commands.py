@@ -69,7 +69,7 @@ def ask(command: str, *arguments: str, given: str | None = None) -> str:
     if done.returncode == 0:
         return done.stdout.decode(errors="surrogateescape")
     if any(words in said for words in _AWAY):
-        raise AwayError(f"Slurm's controller does not answer: {_last(command, said)}")
+        raise AwayError(f"Slurm's controller does not answer: {words_of(command, said).rpartition('; ')[2]}")
     raise RefusedError(words_of(command, said) or f"{command} ended with exit code {done.returncode}")
 
 
@@ -98,10 +98,6 @@ def words_of(command: str, said: str) -> str:
     shorter = [line.removeprefix(f"{command}: ").removeprefix("error: ") for line in lines]
     shorter = [line.removeprefix("Batch job submission failed: ") for line in shorter]
     return "; ".join(dict.fromkeys(shorter))
-
-
-def _last(command: str, said: str) -> str:
-    return words_of(command, said).rpartition("; ")[2]
 
 
 def _environment() -> Mapping[str, str]:

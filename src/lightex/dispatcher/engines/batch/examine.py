@@ -15,10 +15,7 @@ from lightex.dispatcher.engines.batch.submission import is_limit
 
 def shapes(experiments: Iterable[Experiment[Any]]) -> Iterable[Experiment[Any]]:
     """Some experiments less those that ask for the same as one before."""
-    found: dict[tuple[str, ...], Experiment[Any]] = {}
-    for each in experiments:
-        found.setdefault(request.of_experiment(each).asked, each)
-    return found.values()
+    return {request.of_experiment(each).asked: each for each in experiments}.values()
 
 
 def refusal(experiment: Experiment[Any]) -> str | None:

@@ -104,9 +104,6 @@ def read(given: Mapping[str, Any]) -> Options:
     advice = 'what sbatch alone knows: engine_options={"slurm": {"extra": ["--name=value"]}}'
     options = given_options.read(Options, "slurm", given, advice)
     _ = options.limit, options.warning
-    for name in ("tasks", "throttle", "most_open"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise ConfigError(f"{_GIVEN}.{name} must be 1 or more, got {value}")
     for name in ("partition", "qos", "account", "reservation", "constraint", "gpu_type"):
         if (text := getattr(options, name)) is not None and (not text.strip() or "\n" in text):
             raise ConfigError(f"{_GIVEN}.{name}: {text!r} is no name of Slurm's")

@@ -84,7 +84,8 @@ def state_of(row: Row, notes: Notes | None, run: RunDir) -> JobState:
     if row.state == "COMPLETED":
         return replace(seen, state=SUCCEEDED, exit_code=0)
     if row.state == "CANCELLED":
-        return replace(seen, state=CANCELLED, cause="cancelled", reason=_cancelled(row), exit_code=code, signal=signal)
+        words = "cancelled in Slurm (scancel)" + (f" by {row.by}" if row.by else "")
+        return replace(seen, state=CANCELLED, cause="cancelled", reason=words, exit_code=code, signal=signal)
     if row.state in _LOST:
         where = f" ({row.host})" if row.host else ""
         return replace(seen, state=LOST, cause="lost", reason=_LOST[row.state] + where)
@@ -158,10 +159,6 @@ def _waits(reason: str) -> str | None:
     if words in ("", "None"):
         return None
     return f"{words}: {_MEANING[words]}" if words in _MEANING else words
-
-
-def _cancelled(row: Row) -> str:
-    return "cancelled in Slurm (scancel)" + (f" by {row.by}" if row.by else "")
 
 
 def _mark(job: str, host: str) -> Mapping[str, Any]:

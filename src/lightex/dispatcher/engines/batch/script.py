@@ -12,7 +12,6 @@ from pathlib import Path
 
 from lightex.core.errors import StorageError
 from lightex.core.rundir import RunDir
-from lightex.core.taxonomy import Build
 from lightex.dispatcher.engine import LaunchError
 from lightex.dispatcher.engines.batch import request
 from lightex.dispatcher.engines.batch.options import Options, read
@@ -136,19 +135,13 @@ def _variables(job: Job) -> tuple[list[str], list[str]]:
 
 def _prepared(options: Options) -> list[str]:
     """The lines that get a node ready for the command; the first that fails ends the job with words that say so."""
-    steps, before = list(options.setup), []
+    steps, lines = list(options.setup), []
     if options.modules:
         steps.insert(0, f"module load {shlex.join(options.modules)}")
-        before = ["type module >/dev/null 2>&1 || . /etc/profile # where nobody has logged in"]
-    return [*before, *_steps(steps)] or [":"]
-
-
-def _steps(steps: Sequence[str]) -> list[str]:
-    return [
-        line
-        for step in steps
-        for line in ("{", step, f'}} || fail {shlex.quote(f"set-up failed: {step}")}" (exit code $?, on $host)"')
-    ]
+        lines = ["type module >/dev/null 2>&1 || . /etc/profile # where nobody has logged in"]
+    for step in steps:
+        lines += ["{", step, f'}} || fail {shlex.quote(f"set-up failed: {step}")}" (exit code $?, on $host)"']
+    return lines or [":"]
 
 
 def _command(job: Job, options: Options) -> list[str]:
@@ -156,37 +149,24 @@ def _command(job: Job, options: Options) -> list[str]:
         return list(job.command)
     binds = [word for each in _mounts(job) for word in ("--bind", ":".join(each))]
     gpus = ["--nv"] if job.resources.gpu_count else []
-    image = image_of(job.container.image if job.container else None, options)
+    image = _image(job, options)
     image = image if "://" in image or image.endswith(".sif") or image[:1] == "/" else f"docker://{image}"
-    return [
-        options.runtime,
-        "exec",
-        *binds,
-        "--pwd",
-        str(job.cwd),
-        *gpus,
-        *options.runtime_options,
-        image,
-        *job.command,
-    ]
+    within = [*binds, "--pwd", str(job.cwd), *gpus, *options.runtime_options]
+    return [options.runtime, "exec", *within, image, *job.command]
 
 
 def _srun(job: Job, options: Options) -> list[str]:
     if options.runtime != "pyxis":
         return list(options.srun)
     mounts = ",".join(":".join(each) for each in _mounts(job))
-    image = image_of(job.container.image if job.container else None, options)
+    image = _image(job, options)
     own = [f"--container-image={image}", f"--container-mounts={mounts}", f"--container-workdir={job.cwd}"]
     return [*own, *options.runtime_options, *options.srun]
 
 
-def image_of(image: str | Build | None, options: Options) -> str:
-    """The image that a runtime is given.
-
-    Raises:
-        LaunchError: there is none.
-    """
-    found = options.image or image
+def _image(job: Job, options: Options) -> str:
+    """The image that a runtime is given."""
+    found = options.image or (job.container.image if job.container else None)
     if not isinstance(found, str):
         raise LaunchError(f"there is no image for {options.runtime}")
     return found

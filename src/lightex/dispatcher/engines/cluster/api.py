@@ -28,23 +28,10 @@ from lightex.core.errors import LightexError, UnreachableError
 Object = dict[str, Any]
 """An object of Kubernetes, as its JSON has it."""
 
-PLACES = {
-    "jobs": "/apis/batch/v1",
-    "pods": "/api/v1",
-    "services": "/api/v1",
-    "secrets": "/api/v1",
-    "events": "/api/v1",
-    "persistentvolumeclaims": "/api/v1",
-    "serviceaccounts": "/api/v1",
-}
-"""Where kinds of objects of a namespace are found."""
-
 _TIMES = (5.0, 30.0)  # seconds to connect, and between two bytes of an answer
 _BUSY = (429, 500, 502, 503, 504)  # answers of a server that is busy or restarts
 _AGENT = f"lightex/{version('lightex')}"
-_HINTS = {
-    403: ("ask your cluster's admin for that right; lx doctor -e kubernetes lists those that lx needs",),
-}
+_NO_RIGHT = "ask your cluster's admin for that right; lx doctor -e kubernetes lists those that lx needs"
 _RETRY = urllib3.Retry(
     total=4,
     connect=1,
@@ -160,13 +147,14 @@ class Cluster:
                 raise AwayError(f"the cluster at {self.server} does not know you: {said}", hint, status=401)
             if answer.status in _BUSY:
                 raise AwayError(f"the cluster at {self.server} is busy: {said}", status=answer.status)
-            raise ClusterError(said, *_HINTS.get(answer.status, ()), status=answer.status)
+            raise ClusterError(said, *[_NO_RIGHT] * (answer.status == 403), status=answer.status)
         return answer
 
 
 def in_namespace(kind: str, namespace: str, name: str = "") -> str:
     """The path of an object, or of all of a kind."""
-    return f"{PLACES[kind]}/namespaces/{namespace}/{kind}" + (f"/{name}" if name else "")
+    group = "/apis/batch/v1" if kind == "jobs" else "/api/v1"
+    return f"{group}/namespaces/{namespace}/{kind}" + (f"/{name}" if name else "")
 
 
 _locked = threading.Lock()

@@ -49,9 +49,7 @@ class Maker:
         Raises:
             LightexError: something is not to be had, or the server would refuse the Job.
         """
-        if experiment.container is None:
-            raise call.no_container(experiment.name)
-        self._image(experiment.container, project, tell)
+        self._image(call.of(experiment), project, tell)
         self._check_stores(experiment.storage, project, tell)
         self._try(experiment, project, cluster, namespace)
 
@@ -103,11 +101,10 @@ class Maker:
         Raises:
             LightexError: it cannot be sent, or written.
         """
-        remote = volumes.remote_of(job.storage, job.project or job.cwd)
-        if remote is not None and remote.kind == "s3":
+        if copied := volumes.copied_by(job.storage, job.project or job.cwd):
             from lightex.dispatcher.engines.cluster.travel import send_run
 
-            send_run(job)
+            send_run(job, copied)
         elif not is_staged(job.storage, job.project or job.cwd):
             os.close(job.run.open_output(job.attempt))
 
@@ -162,9 +159,9 @@ class Maker:
             return
         from lightex.storage.bucket import Bucket
 
-        remote = volumes.remote_of(storage, project)
+        copied = volumes.copied_by(storage, project)
         places = [place for place in store.folders(storage, project).values() if place.kind == "s3"]
-        for place in [*places, *([remote] if remote and remote.kind == "s3" else [])]:
+        for place in [*places, *([copied] if copied else [])]:
             Bucket.of(place).check()
         for name, place in store.folders(storage, project).items():
             if place.kind == "s3" and not place.store.write and next(iter(Bucket.of(place).list()), None) is None:
@@ -172,8 +169,8 @@ class Maker:
                     f"storage.dirs.{name}: there is nothing at {place.url}",
                     "correct the URL, or put the files there; Store(..., write=True) is for folders that runs fill",
                 )
-        if remote and remote.kind == "s3":
-            self._luggage_of().check(project, storage, tell)
+        if copied:
+            self._luggage_of().check(project, copied, storage, tell)
 
 
 def _create(cluster: Cluster, kind: str, namespace: str, body: Mapping[str, Any]) -> Object:
@@ -220,9 +217,8 @@ def delete_job(cluster: Cluster, namespace: str, name: str) -> None:
 
 def is_staged(storage: Storage, project: Path) -> bool:
     """Whether something goes to the nodes by s3."""
-    remote = volumes.remote_of(storage, project)
-    places = [*store.folders(storage, project).values(), *([remote] if remote else [])]
-    return any(place.kind == "s3" for place in places)
+    places = store.folders(storage, project).values()
+    return volumes.copied_by(storage, project) is not None or any(place.kind == "s3" for place in places)
 
 
 def check_build(build: Build, project: Path) -> None:

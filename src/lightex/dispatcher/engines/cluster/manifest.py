@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
@@ -82,13 +81,6 @@ class Objects:
     secret: Mapping[str, str] = field(repr=False)
 
 
-def name_of(job: Job) -> str:
-    """The name of a Job: the same for the same attempt, and no other run's; short enough for its pods' host names."""
-    mark = hashlib.blake2b(os.fsencode(job.run.path), digest_size=4).hexdigest()
-    words = re.sub(r"[^a-z0-9-]+", "-", job.run.short_id.lower()).strip("-")[:30]
-    return f"lx-{words}-{job.attempt}-{mark}"
-
-
 def selector() -> str:
     """What all Jobs and pods of this user have."""
     return f"{OURS}=lightex,lightex.user={label(user())}"
@@ -105,7 +97,7 @@ def objects(job: Job, image: str, options: Options, namespace: str, travel: Trav
     Raises:
         ConfigError: nodes cannot see what it wants to see.
     """
-    name, nodes = name_of(job), job.resources.nodes
+    name, nodes = job.name, job.resources.nodes
     labels = {
         **MANAGED,
         "lightex.user": label(user()),
@@ -181,23 +173,19 @@ def _pod(job: Job, image: str, options: Options, travel: Travel | None) -> dict[
             pod["containers"].append(_copier(RETURN, job, options, seen, travel))
     pod |= _placing(job, options)
     if job.resources.nodes > 1:
-        pod["subdomain"] = name_of(job)
+        pod["subdomain"] = job.name
     return pod
 
 
 def _placing(job: Job, options: Options) -> dict[str, Any]:
     """Where a pod may go, and what comes first."""
-    found: dict[str, Any] = {}
-    if options.pull_secrets:
-        found["imagePullSecrets"] = [{"name": each} for each in options.pull_secrets]
-    if options.priority_class:
-        found["priorityClassName"] = options.priority_class
-    wanted = dict(each.split("=", 1) for each in job.resources.node_labels)
-    if wanted or options.node_selector:
-        found["nodeSelector"] = {**wanted, **options.node_selector}
-    if options.tolerations:
-        found["tolerations"] = [dict(each) for each in options.tolerations]
-    return found
+    found = {
+        "imagePullSecrets": [{"name": each} for each in options.pull_secrets],
+        "priorityClassName": options.priority_class,
+        "nodeSelector": dict(each.split("=", 1) for each in job.resources.node_labels) | dict(options.node_selector),
+        "tolerations": [dict(each) for each in options.tolerations],
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _command(
@@ -214,7 +202,7 @@ def _command(
     grace = f"{math.ceil(job.grace)}" if alive else ""  # else the node kills it
     words = [*filter(None, [str(entrypoint or "")]), *job.command]
     env = [{"name": name, "value": _literal(value)} for name, value in _environment(job).items()]
-    env += [_from_secret(name, name_of(job)) for name in _inherited(job)]
+    env += [_from_secret(name, job.name) for name in _inherited(job)]
     made: dict[str, Any] = {
         "name": COMMAND,
         "image": image,
@@ -251,7 +239,7 @@ def _copier(what: str, job: Job, options: Options, seen: volumes.Volumes, travel
     if options.s3_secret:
         made["envFrom"] = [{"secretRef": {"name": options.s3_secret}}]
     else:
-        env += [_from_secret(name, name_of(job)) for name in travel.credentials]
+        env += [_from_secret(name, job.name) for name in travel.credentials]
     return made
 
 
@@ -269,7 +257,7 @@ def _environment(job: Job) -> dict[str, str]:
     nodes = job.resources.nodes
     several = {}
     if nodes > 1:
-        name = name_of(job)
+        name = job.name
         several = {"MASTER_ADDR": f"{name}-0.{name}", "MASTER_PORT": str(PORT), "WORLD_SIZE": str(nodes)}
     return {**several, **call.environment(job, job.resources.gpu_count)}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kubernetes.utils import parse_quantity
+
 from lightex.dispatcher.engine import Usage
 from lightex.dispatcher.engines.cluster.api import AwayError, ClusterError, Object, connect
 from lightex.dispatcher.engines.cluster.manifest import OURS
@@ -13,10 +15,6 @@ API = "/apis/metrics.k8s.io/v1beta1"
 
 EVERY = 15.0
 """Seconds between two questions: the metrics server's own --metric-resolution."""
-
-# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-_SCALES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
-_SCALES |= {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", start=1)}
 
 
 def of_pods(namespace: str) -> str:
@@ -49,9 +47,7 @@ def _sums(pod: Object) -> tuple[float, float]:
 
 def quantity(text: object) -> float:
     """A quantity of Kubernetes as a number: "250m" -> 0.25, "64Mi" -> 67108864; what is none is 0."""
-    given = str(text or "0")
-    suffix = next((suffix for suffix in _SCALES if given.endswith(suffix)), "")
     try:
-        return float(given.removesuffix(suffix)) * _SCALES.get(suffix, 1.0)
+        return float(parse_quantity(text or 0))  # type: ignore[no-untyped-call]
     except ValueError:
         return 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lightex.core.errors import ConfigError
 from lightex.dispatcher.engines import given as given_options
@@ -44,7 +44,7 @@ class Options:
     context: str | None = None
     namespace: str | None = None
     service_account: str | None = None
-    pull_policy: str | None = None
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     pull_secrets: Sequence[str] = ()
     secrets: Sequence[str] = ()
     priority_class: str | None = None
@@ -81,11 +81,6 @@ def read(given: Mapping[str, Any]) -> Options:
     for name in ("ttl", "deadline"):
         if (value := getattr(options, name)) is not None:
             given_options.seconds("kubernetes", name, value)
-    if options.pull_policy not in (None, "Always", "IfNotPresent", "Never"):
-        valid = "Always, IfNotPresent, Never"
-        raise ConfigError(f"{_GIVEN}.pull_policy: there is no '{options.pull_policy}'", f"valid: {valid}")
     if options.user is not None and not all(part.isdigit() for part in options.user.split(":", 1)):
         raise ConfigError(f"{_GIVEN}.user: '{options.user}' is no UID:GID", 'write numbers: "1000:1000"')
-    if options.most_open < 1:
-        raise ConfigError(f"{_GIVEN}.most_open must be 1 or more, got {options.most_open}")
     return options

@@ -16,7 +16,7 @@ from lightex.core.errors import ConfigError, FullDiskError, StorageError
 from lightex.core.taxonomy import Storage, Store
 from lightex.core.units import parse_size
 from lightex.dispatcher.engines.cluster.manifest import Travel
-from lightex.dispatcher.engines.cluster.volumes import ALIVE, remote_of
+from lightex.dispatcher.engines.cluster.volumes import ALIVE, copied_by
 from lightex.dispatcher.engines.containers.call import DIRS
 from lightex.dispatcher.job import Job
 from lightex.storage import mirror, store, worktree
@@ -38,21 +38,17 @@ class Luggage:
         self._lock = threading.Lock()
 
     def pack(
-        self, project: Path, storage: Storage, tell: Callable[[str], None], code: str | None = None
+        self, project: Path, remote: Place, most: str | int, tell: Callable[[str], None], code: str | None = None
     ) -> worktree.Packed:
         """The code of a project, in its store, as it is when it is first asked for with this snapshot of it (`code`).
 
         Raises:
-            ConfigError: it is larger than `code_limit`.
+            ConfigError: it is larger than `most`.
             StorageError: it cannot be sent.
         """
-        remote = remote_of(storage, project)
-        if remote is None:
-            raise ValueError("nothing is copied")
         with self._lock:
             if (project, code) not in self._trees:
-                limit = parse_size(storage.code_limit)
-                self._trees[project, code] = worktree.pack(project, cache_folder() / "trees", limit)
+                self._trees[project, code] = worktree.pack(project, cache_folder() / "trees", parse_size(most))
             packed = self._trees[project, code]
             if packed.digest not in self._sent:
                 tell(f"sending the code to {remote.url}")
@@ -60,14 +56,14 @@ class Luggage:
                 self._sent.add(packed.digest)
         return packed
 
-    def check(self, project: Path, storage: Storage, tell: Callable[[str], None]) -> None:
+    def check(self, project: Path, remote: Place, storage: Storage, tell: Callable[[str], None]) -> None:
         """Send the code, and look whether it has the named folders that are within it.
 
         Raises:
             ConfigError: git ignores one of them, so that it stays here.
             StorageError: see `pack`.
         """
-        packed = self.pack(project, storage, tell)
+        packed = self.pack(project, remote, storage.code_limit, tell)
         for name, place in store.folders(storage, project).items():
             if place.kind != "path" or not Path(place.folder).is_relative_to(packed.base):
                 continue
@@ -79,18 +75,15 @@ class Luggage:
                         f'git ignores it, or it is empty. Bring it to a store, and name that: "s3://BUCKET/{name}"',
                     )
 
-    def travel(self, job: Job, tell: Callable[[str], None] = lambda _: None) -> Travel | None:
-        """What is to be brought for a job, and back; None: nodes see all of it. Its code is in the store then.
+    def travel(self, job: Job, tell: Callable[[str], None]) -> Travel:
+        """What is to be brought for a job, and back. Its code is in the store then.
 
         Raises:
             LightexError: see `pack`.
         """
         project = job.project or job.cwd
-        remote = remote_of(job.storage, project)
-        copied = remote if remote is not None and remote.kind == "s3" else None
+        copied = copied_by(job.storage, project)
         staged = {name: each for name, each in store.folders(job.storage, project).items() if each.kind == "s3"}
-        if not copied and not staged:
-            return None
         task: dict[str, Any] = {
             "run": str(job.run.path),
             "attempt": job.attempt,
@@ -104,7 +97,7 @@ class Luggage:
         returns = bool(copied) or any(place.store.write for place in staged.values())
         if copied is None:
             return Travel(task, None, returns, None, _credentials())
-        packed = self.pack(project, job.storage, tell, job.code)
+        packed = self.pack(project, copied, job.storage.code_limit, tell, job.code)
         if not job.cwd.is_relative_to(packed.base):
             raise ConfigError(f"cwd: {job.cwd} is not within the code that is copied, {packed.base}")
         task |= {
@@ -117,15 +110,12 @@ class Luggage:
         return Travel(task, packed.base, returns, {"url": copied.url, "endpoint": copied.endpoint}, _credentials())
 
 
-def send_run(job: Job) -> None:
+def send_run(job: Job, remote: Place) -> None:
     """Put a run's directory into its store, and those of the runs that it depends on.
 
     Raises:
         StorageError: it cannot be sent.
     """
-    remote = remote_of(job.storage, job.project or job.cwd)
-    if remote is None or remote.kind != "s3":
-        return
     bucket = Bucket.of(remote)
     if job.attempt > 1:  # an attempt whose node was lost may have left more there than has come back
         Mirror(bucket, _name(job.run.path, job.attempt - 1)).pull(job.run.path, mirror.users)
@@ -242,10 +232,10 @@ class Returns:
             self._pool.submit(coming.pull)
         return coming.back, coming.error
 
-    def forget(self, handle: str, noted: bool) -> None:
+    def forget(self, handle: str) -> None:
         """A job's end has been noted down: what is here whole needs not be in the store any more."""
         coming = self._coming.pop(handle, None)
-        if coming and noted and coming.back and coming.complete and not coming.error:
+        if coming and coming.back and coming.complete and not coming.error:
             self._pool.submit(coming.remove)
 
     def close(self) -> None:

@@ -64,6 +64,12 @@ def remote_of(storage: Storage, project: Path) -> Place | None:
     return None if place.kind == "path" else place
 
 
+def copied_by(storage: Storage, project: Path) -> Place | None:
+    """The store on s3 by which code and runs are copied to nodes; None: they see them. Raises as `remote_of`."""
+    remote = remote_of(storage, project)
+    return remote if remote and remote.kind == "s3" else None
+
+
 def folders(storage: Storage, project: Path) -> dict[str, str]:
     """Where a command in a pod finds its named folders.
 
@@ -83,9 +89,7 @@ def check(experiment: Experiment[Any], project: Path) -> None:
     Raises:
         ConfigError: they cannot.
     """
-    container = experiment.container
-    if container is None:
-        raise call.no_container(experiment.name)
+    container = call.of(experiment)
     remote = remote_of(experiment.storage, project)
     cwd = (project / (experiment.cwd or "")).absolute()
     mounts = call.extra_mounts(container, project)
@@ -132,13 +136,17 @@ def of(job: Job, top: Path | None) -> Volumes:
     remote = remote_of(job.storage, project)
     found = Volumes()
     container = call.of(job)
-    if remote is not None and remote.kind == "s3":
-        _copied(found, job, top or project)
-    elif remote is not None:
-        _check_seen(remote, {"the run": job.run.path})
-        found.add(_source(remote), str(remote.here), _below(remote))
-    own = [(path, False) for path in (project, job.cwd, job.run.path)] + [(Path(path), True) for path in job.after]
-    _add_paths(found, () if remote is not None and remote.kind == "s3" else own)
+    if remote is not None and remote.kind == "s3":  # code and runs at the paths that they have here, as they are staged
+        found.add_staged(str(top or project), "code")
+        found.add_staged(str(job.run.path), "run")
+        for number, path in enumerate(job.after):
+            found.add_staged(str(path), f"upstream/{number}")
+    else:
+        if remote is not None:
+            _check_seen(remote, {"the run": job.run.path})
+            found.add(_source(remote), str(remote.here), _below(remote))
+        own = [(path, False) for path in (project, job.cwd, job.run.path)] + [(path, True) for path in job.after]
+        _add_paths(found, own)
     for name, place in store.folders(job.storage, project).items():
         if place.kind == "s3":
             found.add_staged(f"{DIRS}/{name}", f"dirs/{name}")
@@ -156,14 +164,6 @@ def of(job: Job, top: Path | None) -> Volumes:
         shared["sizeLimit"] = str(call.shared_memory(job.resources))
     found.add({"emptyDir": shared}, "/dev/shm")  # noqa: S108
     return found
-
-
-def _copied(found: Volumes, job: Job, top: Path) -> None:
-    """Code and runs at the paths that they have here, as they are staged."""
-    found.add_staged(str(top), "code")
-    found.add_staged(str(job.run.path), "run")
-    for number, path in enumerate(job.after):
-        found.add_staged(str(path), f"upstream/{number}")
 
 
 def _add_paths(found: Volumes, paths: Iterable[tuple[Path, bool]]) -> None:

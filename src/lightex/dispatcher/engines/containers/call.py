@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 import os
@@ -124,12 +123,6 @@ class Call:
     options: Mapping[str, options.Value]
 
 
-def name_of(job: Job) -> str:
-    """The name of a job's container: short enough to type, and no other run's."""
-    mark = hashlib.blake2b(os.fsencode(job.run.path), digest_size=4).hexdigest()
-    return f"lx-{job.run.short_id}-{job.attempt}-{mark}"
-
-
 def make_call(
     job: Job,
     image: str,
@@ -153,11 +146,12 @@ def make_call(
     needs = job.resources
     memory = parse_size(needs.memory or 0)
     env = environment(job, gpus, path)
+    given = container.options.get("entrypoint")
     return Call(
-        name=name_of(job),
+        name=job.name,
         image=image,
         command=job.command,
-        entrypoint=_entrypoint(container, entrypoint),
+        entrypoint=entrypoint if given is None else tuple(filter(None, [str(given)])),
         env=env,
         inherit=inherited((*job.inherit,), env),
         mounts=tuple(_mounts(job, container)),
@@ -203,24 +197,19 @@ def environment(job: Job, gpus: Sequence[str] | int, path: str | None = None) ->
     return env
 
 
-def of(job: Job) -> Container:
-    """A job's container.
+def of(wants: Job | Experiment[Any]) -> Container:
+    """The container of a job, or of an experiment.
 
     Raises:
         ConfigError: it has none.
     """
-    if job.container is None:
-        raise no_container(job.run.path.parent.name)
-    return job.container
-
-
-def no_container(name: str) -> ConfigError:
-    """The error of an experiment that says no image."""
-    return ConfigError(
-        f"{name} says no image to run in",
-        'give its config a container=Container(image="python:3.12-slim")',
-        "or build one: container=Container(image=Build()); lx init --docker writes a Dockerfile",
-    )
+    if wants.container is None:
+        raise ConfigError(
+            f"{wants.run.path.parent.name if isinstance(wants, Job) else wants.name} says no image to run in",
+            'give its config a container=Container(image="python:3.12-slim")',
+            "or build one: container=Container(image=Build()); lx init --docker writes a Dockerfile",
+        )
+    return wants.container
 
 
 def inherited(patterns: Iterable[str], env: Mapping[str, str]) -> tuple[str, ...]:
@@ -343,9 +332,6 @@ def host_config(call: Call) -> dict[str, Any]:
 def creation(call: Call) -> dict[str, Any]:
     """What the SDK's `create_container` takes."""
     outside = {name: os.environ[name] for name in call.inherit}
-    more: dict[str, Any] = {}
-    if hostname := call.options.get("hostname"):
-        more["hostname"] = hostname
     return {
         "image": call.image,
         "name": call.name,
@@ -356,7 +342,7 @@ def creation(call: Call) -> dict[str, Any]:
         "working_dir": call.cwd,
         "labels": dict(call.labels),
         "host_config": host_config(call),
-        **more,
+        "hostname": call.options.get("hostname"),
     }
 
 
@@ -379,11 +365,6 @@ def shell_line(call: Call) -> str:
     words += [word for name in call.inherit for word in ("--env", name)]
     words += [word for name, value in call.env.items() for word in ("--env", f"{name}={value}")]
     return shlex.join([*words, call.image, *call.command])
-
-
-def _entrypoint(container: Container, own: tuple[str, ...]) -> tuple[str, ...]:
-    given = container.options.get("entrypoint")
-    return own if given is None else tuple(filter(None, [str(given)]))
 
 
 def command_of(call: Call) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import threading
 import time
@@ -166,8 +165,8 @@ def _build(client: APIClient, context: Context, tell: Tell) -> Image:
             Path(kept.name).unlink(missing_ok=True)
             raise
     if failed:
-        raise _not_built(context, failed, _keep(Path(kept.name), log.with_suffix(".failed.log")))
-    _keep(Path(kept.name), log)
+        raise _not_built(context, failed, Path(kept.name).replace(log.with_suffix(".failed.log")))
+    Path(kept.name).replace(log)
     image = inspect(context.name)
     if image is None:
         raise _not_built(context, "the daemon told no error, and there is no image", log)
@@ -202,11 +201,6 @@ def _worth_telling(text: str) -> str | None:
     """The line of a build's output that tells where it is."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:200] if lines else None
-
-
-def _keep(written: Path, log: Path) -> Path:
-    shutil.move(written, log)
-    return log
 
 
 def _not_built(context: Context, error: str, log: Path) -> ImageError:

@@ -44,6 +44,7 @@ def specification(call: Call, labels: tuple[str, ...], grace: float) -> dict[str
     if call.gpus:
         count = call.gpus if isinstance(call.gpus, int) else len(call.gpus)
         reserved["GenericResources"] = [{"DiscreteResourceSpec": {"Kind": _GPU, "Value": count}}]
+    shared = {"Type": "tmpfs", "Target": "/dev/shm", "TmpfsOptions": {"SizeBytes": call.shared_memory}}  # noqa: S108
     outside = {name: os.environ[name] for name in call.inherit}
     container = {
         "Image": call.image,
@@ -53,7 +54,7 @@ def specification(call: Call, labels: tuple[str, ...], grace: float) -> dict[str
         "Dir": call.cwd,
         "User": call.user,
         "Groups": list(call.groups),
-        "Mounts": [*(each.as_api() for each in call.mounts), _shared_memory(call)],
+        "Mounts": [*(each.as_api() for each in call.mounts), shared],
         "StopGracePeriod": round(grace * 1e9),
         "Init": True,
         "Healthcheck": {"Test": ["NONE"]},  # an image's own would have the swarm end what is busy
@@ -101,7 +102,3 @@ def shell_line(call: Call, labels: tuple[str, ...], grace: float) -> str:
     words += [word for name in call.inherit for word in ("--env", name)]
     words += [word for name, value in call.env.items() for word in ("--env", f"{name}={value}")]
     return shlex.join([*words, "--entrypoint", *SHELL, call.image, *command_of(call)])
-
-
-def _shared_memory(call: Call) -> dict[str, Any]:
-    return {"Type": "tmpfs", "Target": "/dev/shm", "TmpfsOptions": {"SizeBytes": call.shared_memory}}  # noqa: S108

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core.rundir import ENDED, LOST
-from lightex.dispatcher.engines.rayside.cluster import Cluster, spool
+from lightex.dispatcher.engines.rayside.cluster import Cluster
 from lightex.dispatcher.engines.rayside.place import LOCAL, is_jobs_api
 
 _LINGER = 15.0  # seconds that it stays without anybody: a supervisor that was killed is started again
@@ -66,8 +66,9 @@ class Broker:
     async def serve(self, listening: socket.socket, error: str | None) -> None:
         """Answer until it is not needed any more."""
         self._error = error
-        if spool(self._folder).exists():
-            self._kept = json.loads(spool(self._folder).read_text())
+        kept = self._folder / "ends.json"  # what nobody had noted down when a Ray of our own ended: see `Link.kept`
+        if kept.exists():
+            self._kept = json.loads(kept.read_text())
         server = await asyncio.start_unix_server(self._client, sock=listening, limit=_LINE)
         follow = asyncio.create_task(self.backend.follow()) if not error else None
         clock = asyncio.get_running_loop().time
@@ -91,9 +92,9 @@ class Broker:
         if self._place == LOCAL:
             left = {**self._kept, **self.backend.states}
             if left:
-                spool(self._folder).write_text(json.dumps(left))
+                kept.write_text(json.dumps(left))
             else:
-                spool(self._folder).unlink(missing_ok=True)
+                kept.unlink(missing_ok=True)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = _Client(writer)

@@ -55,16 +55,15 @@ class Channel:
             with suppress(BrokenError):  # it shows when it is listened to
                 self._send_wishes()
 
-    def forget(self, names: Collection[str]) -> None:
-        """Their ends have been noted down."""
-        for name in names:
-            for known in (self._killed, self._kill_since, self._wishes, self._states):
-                known.pop(name, None)
-            self._watched.discard(name)
-            self.link.used.pop(name, None)
+    def forget(self, name: str) -> None:
+        """Its end has been noted down."""
+        for known in (self._killed, self._kill_since, self._wishes, self._states):
+            known.pop(name, None)
+        self._watched.discard(name)
+        self.link.used.pop(name, None)
         if self.link.is_open:
             with suppress(BrokenError):
-                self.link.tell("forget", names=list(names))
+                self.link.tell("forget", names=[name])
 
     def sync(self, names: Collection[str]) -> None:
         """Send what is to be sent, and have these jobs watched."""

@@ -11,7 +11,6 @@ import socket
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lightex.core.liveness import user
@@ -44,6 +43,7 @@ class Cluster:
         self._id = f"{socket.gethostname()}-{uuid.uuid4().hex}"
         self._folder: str | None = None
         self._owner: Any = None
+        self._ray: Any = None
         self._since = _FIRST
         self.complete = asyncio.Event()
 
@@ -57,8 +57,7 @@ class Cluster:
         else:
             token.use_ours()
         os.environ.pop("RAY_ADDRESS", None)
-        ray = _ray()
-
+        self._ray = ray = importlib.import_module("ray")  # typed in part only
         quiet: dict[str, Any] = {"namespace": _NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
         if self.place != LOCAL:
             ray.init(address=self.place, **quiet)
@@ -79,15 +78,14 @@ class Cluster:
 
     async def follow(self) -> None:
         """Keep the states up to date."""
-        ray = _ray()
-
+        gone = self._ray.exceptions
         await self._enter()
         while True:
             try:
                 since, news, used = await self._owner.news.remote(self._id, self._since, _WAIT)
-            except ray.exceptions.ActorUnavailableError:  # it may come back
+            except gone.ActorUnavailableError:  # it may come back
                 await asyncio.sleep(_AGAIN)
-            except ray.exceptions.RayActorError:
+            except gone.RayActorError:
                 await self._lose_owner()
             else:
                 self._since = since
@@ -99,14 +97,12 @@ class Cluster:
 
     async def facts(self) -> dict[str, Any]:
         """Versions, and the living nodes."""
-        ray = _ray()
-
         nodes = [
             {"name": each["NodeManagerHostname"], "total": each["Resources"], "labels": each.get("Labels") or {}}
-            for each in ray.nodes()
+            for each in self._ray.nodes()
             if each["Alive"]
         ]
-        return {"ray": ray.__version__, "nodes": nodes}
+        return {"ray": self._ray.__version__, "nodes": nodes}
 
     async def take(self, orders: Sequence[dict[str, Any]]) -> None:
         """Have jobs started."""
@@ -140,23 +136,19 @@ class Cluster:
 
     async def leave(self) -> None:
         """Let go of the owner, which ends when nobody needs it."""
-        ray = _ray()
-
         if self.place != LOCAL and self._owner is not None and await self._owner.leave.remote(self._id):
-            ray.kill(self._owner)
+            self._ray.kill(self._owner)
 
     def close(self) -> None:
         """Disconnect; a Ray of our own ends."""
-        ray = _ray()
-
-        ray.shutdown()
+        if self._ray:
+            self._ray.shutdown()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _enter(self) -> None:
         """Find the owner, or make one."""
-        ray = _ray()
-
+        ray = self._ray
         owner, run = by_value(ray)
         make = ray.remote(owner).options(
             name=f"owner-{_PROTOCOL}-{user()}",
@@ -191,22 +183,13 @@ class Cluster:
 
 def by_value(ray: Any) -> tuple[type, Callable[..., State]]:
     """The owner, and what runs a command on a node: Ray takes along all that they need."""
+    from lightex.core import liveness
     from lightex.dispatcher import proc
     from lightex.dispatcher.engines.rayside import command, owner
 
-    for module in (owner, command, proc):
+    for module in (owner, command, proc, liveness):
         ray.cloudpickle.register_pickle_by_value(module)
     return owner.Owner, command.run
-
-
-def spool(folder: Path) -> Path:
-    """Where the ends are kept that nobody has noted down when a Ray of our own ends."""
-    return folder / "ends.json"
-
-
-def _ray() -> Any:
-    """Ray, which is typed in part only."""
-    return importlib.import_module("ray")
 
 
 def _head(ray: Any) -> str:

@@ -1,7 +1,7 @@
 """What runs on a node, within one of Ray's tasks: a command, from its start to its end.
 
-Ray gets this module by value, so that nodes need no LightEx: it imports nothing but Python's own modules, and `proc`,
-which goes with it.
+Ray gets this module by value, so that nodes need no LightEx: it imports nothing but Python's own modules, and `proc`
+and `liveness`, which go with it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from lightex.core.liveness import birth_mark
 from lightex.dispatcher.proc import Sessions, count
 
 Order = Mapping[str, Any]
@@ -63,70 +64,61 @@ def run(order: Order, rank: int, owner: Any) -> dict[str, Any]:
     """
     try:
         more = _meet(order, rank, owner) if order["nodes"] > 1 else {}
-        with _Folder(order) as folder:
-            return _Command(order, rank, {**_environment(order), **more}).run(folder, owner)
+        with _folder(order) as folder:
+            return _run(order, rank, {**_environment(order), **more}, folder, owner)
     except NotStartedError as error:
         return {"state": "FAILED", "cause": "launch", "reason": str(error)}
 
 
-class _Command:
-    """A command that is to run, and then does."""
+def _run(order: Order, rank: int, environment: Mapping[str, str], folder: str, owner: Any) -> dict[str, Any]:
+    """Start a command in a folder, and wait for its end."""
+    key = f"{order['name']}/{rank}"
+    names = ("LX_RUN_DIR", "LX_ATTEMPT", *(("NODE_RANK",) if order["nodes"] > 1 else ()))
+    marks = [f"{name}={environment[name]}" for name in names if name in environment]
+    if marks:
+        _tell_warden("+", key, *marks)
+    process = _start(list(order["command"]), environment, folder, _open_output(order, rank))
+    began = time.monotonic()
+    try:
+        _tell_warden("g", key, process.pid)
+        mark = _mark(process.pid)
+        meter = _Meter(process.pid, lambda used: owner.used.remote(order["name"], rank, used))
+        code, usage = _wait(process, lambda: owner.began.remote(order["name"], rank, mark), order["grace"], meter)
+    finally:  # an exception, too, as Ray raises it in a task that it cancels
+        if process.returncode is None:
+            _signal(process.pid, signal.SIGKILL)
+        _tell_warden("-", key)
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): KiB on Linux
+    return {
+        "state": "FAILED" if code else "SUCCEEDED",
+        "exit_code": code if code >= 0 else None,
+        "signal": -code if code < 0 else None,
+        "peak_memory": usage.ru_maxrss * unit,
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+        "duration": round(time.monotonic() - began, 3),
+    }
 
-    def __init__(self, order: Order, rank: int, environment: dict[str, str]) -> None:
-        self.order, self.rank, self.environment = order, rank, environment
-        self.key = f"{order['name']}/{rank}"
 
-    def run(self, folder: str, owner: Any) -> dict[str, Any]:
-        """Start it, and wait for its end."""
-        names = ("LX_RUN_DIR", "LX_ATTEMPT", *(("NODE_RANK",) if self.order["nodes"] > 1 else ()))
-        marks = [f"{name}={self.environment[name]}" for name in names if name in self.environment]
-        if marks:
-            _tell_warden("+", self.key, *marks)
-        process = self._start(folder)
-        began = time.monotonic()
-        try:
-            _tell_warden("g", self.key, process.pid)
-            mark = _mark(process.pid)
-            meter = _Meter(process.pid, lambda used: owner.used.remote(self.order["name"], self.rank, used))
-            code, usage = _wait(
-                process, lambda: owner.began.remote(self.order["name"], self.rank, mark), self.order["grace"], meter
-            )
-        finally:  # an exception, too, as Ray raises it in a task that it cancels
-            if process.returncode is None:
-                _signal(process.pid, signal.SIGKILL)
-            _tell_warden("-", self.key)
-        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): KiB on Linux
-        return {
-            "state": "FAILED" if code else "SUCCEEDED",
-            "exit_code": code if code >= 0 else None,
-            "signal": -code if code < 0 else None,
-            "peak_memory": usage.ru_maxrss * unit,
-            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
-            "duration": round(time.monotonic() - began, 3),
-        }
-
-    def _start(self, folder: str) -> subprocess.Popen[bytes]:
-        output = _open_output(self.order, self.rank)
-        command = list(self.order["command"])
-        try:
-            return subprocess.Popen(
-                command,
-                cwd=folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        except FileNotFoundError as error:
-            where = "" if os.sep in command[0] else f" on PATH ({self.environment.get('PATH')})"
-            raise NotStartedError(f"command not found on {socket.gethostname()}: {command[0]}{where}") from error
-        except OSError as error:
-            raise NotStartedError(f"cannot start {command[0]}: {error.strerror}") from error
-        except ValueError as error:  # a null byte in an argument
-            raise NotStartedError(f"cannot start {command[0]!r}: {error}") from error
-        finally:
-            os.close(output)
+def _start(command: list[str], environment: Mapping[str, str], folder: str, output: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        where = "" if os.sep in command[0] else f" on PATH ({environment.get('PATH')})"
+        raise NotStartedError(f"command not found on {socket.gethostname()}: {command[0]}{where}") from error
+    except OSError as error:
+        raise NotStartedError(f"cannot start {command[0]}: {error.strerror}") from error
+    except ValueError as error:  # a null byte in an argument
+        raise NotStartedError(f"cannot start {command[0]!r}: {error}") from error
+    finally:
+        os.close(output)
 
 
 class _Meter:
@@ -149,10 +141,10 @@ class _Meter:
         if not members:
             return
         found = count(members)
+        cpu_seconds = found.pop("cpu_seconds")
         if self._cpu_seconds is not None:
-            cores = max(0.0, found.cpu_seconds - self._cpu_seconds) / (now - self._at)
-            self._tell({"cores": cores, "memory": found.memory, "read": found.read, "written": found.written})
-        self._cpu_seconds, self._at = found.cpu_seconds, now
+            self._tell({"cores": max(0.0, cpu_seconds - self._cpu_seconds) / (now - self._at), **found})
+        self._cpu_seconds, self._at = cpu_seconds, now
 
 
 class _Bell:
@@ -232,15 +224,8 @@ def _mark(pid: int) -> dict[str, Any]:
     import ray
 
     node = ray.get_runtime_context().get_node_id()
-    return {"host": socket.gethostname(), "pid": pid, "born": _born(pid), "bounds": [], "node": node}
-
-
-def _born(pid: int) -> str:
-    """When a process started, as `liveness.birth_mark` says it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
+    born = birth_mark(pid, zombies=True) or ""
+    return {"host": socket.gethostname(), "pid": pid, "born": born, "bounds": [], "node": node}
 
 
 def _tell_warden(*words: Any) -> None:
@@ -308,35 +293,31 @@ def _open_output(order: Order, rank: int) -> int:
     return output
 
 
-class _Folder:
+@contextmanager
+def _folder(order: Order) -> Iterator[str]:
     """The folder that a command works in; unpacked code is held as long as it is used."""
-
-    def __init__(self, order: Order) -> None:
-        self._order = order
-        self._held: int | None = None
-
-    def __enter__(self) -> str:
-        cwd, code, archive = self._order["cwd"], self._order["code"], self._order["archive"]
-        if code == "own":  # of the runtime environment: Ray has put this process there
-            return str(Path.cwd())
-        if code == "shared" or (code is None and Path(cwd).is_dir()):
-            if not Path(cwd).is_dir():
-                words = "say where nodes see the project, or: engine_options.ray.code=snapshot"
-                raise NotStartedError(f"node {socket.gethostname()} does not see the working directory {cwd}: {words}")
-            return str(cwd)
-        if archive is None or not Path(archive).exists():
-            raise NotStartedError(f"node {socket.gethostname()} does not see the snapshot of the code, {archive}")
-        folder = _unpack(Path(archive))
-        self._held = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(self._held, fcntl.LOCK_SH)
+    cwd, code, archive = order["cwd"], order["code"], order["archive"]
+    if code == "own":  # of the runtime environment: Ray has put this process there
+        yield str(Path.cwd())
+        return
+    if code == "shared" or (code is None and Path(cwd).is_dir()):
+        if not Path(cwd).is_dir():
+            words = "say where nodes see the project, or: engine_options.ray.code=snapshot"
+            raise NotStartedError(f"node {socket.gethostname()} does not see the working directory {cwd}: {words}")
+        yield str(cwd)
+        return
+    if archive is None or not Path(archive).exists():
+        raise NotStartedError(f"node {socket.gethostname()} does not see the snapshot of the code, {archive}")
+    folder = _unpack(Path(archive))
+    held = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_SH)
         os.utime(folder)
-        inner = folder / self._order["inner"]
+        inner = folder / order["inner"]
         inner.mkdir(parents=True, exist_ok=True)  # a folder with nothing in it is in no archive
-        return str(inner)
-
-    def __exit__(self, *_: object) -> None:
-        if self._held is not None:
-            os.close(self._held)
+        yield str(inner)
+    finally:
+        os.close(held)
 
 
 def _unpack(archive: Path) -> Path:

@@ -27,6 +27,7 @@ _NOT_STARTED = ("SETUP", "START_TIMEOUT", "UNSCHEDULABLE")
 _NOT_FOUND = re.compile(r"(?:sh|bash): .*?(?:exec: )?([^:\s]+): (?:command )?not found")
 
 State = dict[str, Any]
+_GONE: State = {"state": LOST, "cause": "lost", "reason": "its job is not in the cluster any more"}
 
 # Words of /bin/sh; all that comes from a config is an argument. Where a node sees the run, its output goes there.
 _SCRIPT = (
@@ -75,7 +76,7 @@ class JobsApi:
             await asyncio.sleep(_LOOK + _LOOK_EACH * len(asked))
 
     async def _look(self, name: str, job: Any) -> None:
-        state = await self._state(name, job) if job else _gone()
+        state = await self._state(name, job) if job else _GONE
         if name in self._to_end and state["state"] in (SUBMITTED, RUNNING):  # Ray forgets it while a job is pending
             await self._stop(name)
         if state != self.states.get(name):
@@ -265,7 +266,3 @@ def _failed(job: Any, words: str, log: str) -> State:
         return {"state": FAILED, "cause": "launch", "reason": f"command not found: {missing[1]}", "exit_code": code}
     signal = -code if code < 0 else code - 128 if 128 < code < 160 else None
     return {"state": FAILED, "exit_code": None if signal else code, "signal": signal}
-
-
-def _gone() -> State:
-    return {"state": LOST, "cause": "lost", "reason": "its job is not in the cluster any more"}

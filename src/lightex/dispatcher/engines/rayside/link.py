@@ -88,7 +88,7 @@ class Link:
         """
         number = self.tell(do, **more)
         while number not in self._answers:
-            self._receive(None)
+            self.listen(None)
         answer = self._answers.pop(number)
         if "error" in answer:
             advice = (
@@ -113,14 +113,6 @@ class Link:
             self._break(error)
         return self._number
 
-    def listen(self, wait: float) -> None:
-        """Take in what is told within some seconds, until something is.
-
-        Raises:
-            BrokenError: the broker is gone.
-        """
-        self._receive(wait)
-
     def leave(self) -> None:
         """Say good-bye, and wait until the broker has ended where nobody else needs it."""
         if self._socket is None:
@@ -129,7 +121,7 @@ class Link:
             self.tell("leave")
             deadline = time.monotonic() + _ENDS
             while time.monotonic() < deadline:  # it closes the connection when it has gone, or others need it
-                self._receive(deadline - time.monotonic())
+                self.listen(deadline - time.monotonic())
         self.close()
         _reap()
 
@@ -197,7 +189,12 @@ class Link:
             return [*lines[-1:], f"all of it: {self.folder / 'log'}"]
         return []
 
-    def _receive(self, wait: float | None) -> None:
+    def listen(self, wait: float | None) -> None:
+        """Take in what is told within some seconds (None: however long it takes), until something is.
+
+        Raises:
+            BrokenError: the broker is gone.
+        """
         if self._socket is None:
             raise BrokenError(f"there is no connection to the Ray at {self.place}")
         if wait is not None and not select.select([self._socket], [], [], max(0.0, wait))[0]:

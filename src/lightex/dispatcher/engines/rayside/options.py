@@ -46,8 +46,6 @@ def read(given: Mapping[str, Any]) -> Options:
         ConfigError: there is none of that name, or it has no such value.
     """
     options = given_options.read(Options, "ray", given)
-    if options.most_open < 1:
-        raise ConfigError(f"{_GIVEN}.most_open must be 1 or more, got {options.most_open}")
     for name, amount in options.resources.items():
         if name in ("CPU", "GPU", "memory"):
             raise ConfigError(f"{_GIVEN}.resources: '{name}' is no custom resource", "say resources.cpus, gpus, memory")

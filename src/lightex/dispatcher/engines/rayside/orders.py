@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from lightex.core.units import parse_size
-from lightex.dispatcher.engines.containers.call import inherited, name_of
+from lightex.dispatcher.engines.containers.call import inherited
 from lightex.dispatcher.engines.rayside import needs
 from lightex.dispatcher.engines.rayside.options import Options
 from lightex.dispatcher.engines.rayside.place import LOCAL
@@ -25,7 +25,7 @@ def order_of(job: Job, read: Options, place: str) -> dict[str, Any]:
     code = "own" if "working_dir" in read.runtime_env else read.code
     archive, inner = (None, "") if code in ("own", "shared") or (place == LOCAL and code is None) else _packed(job)
     return {
-        "name": name_of(job),
+        "name": job.name,
         "run": str(job.run.path),
         "attempt": job.attempt,
         "command": list(job.command),

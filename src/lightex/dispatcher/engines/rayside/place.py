@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -50,12 +49,6 @@ def is_jobs_api(place: str) -> bool:
     return place.startswith(("http://", "https://"))
 
 
-def split(handle: str) -> tuple[str, str]:
-    """The place and the name of a handle."""
-    place, _, name = handle.rpartition("/")
-    return place, name
-
-
 def reach(place: str) -> None:
     """Look whether something listens there: Ray itself takes a minute to say that nothing does.
 
@@ -80,7 +73,7 @@ def reach(place: str) -> None:
 
 def _started_here() -> str | None:
     """The address of the Ray that this user's `ray start` has started on this machine, where it answers."""
-    folder = Path(os.environ.get("RAY_TMPDIR") or (tempfile.gettempdir() if os.name == "nt" else "/tmp"))  # noqa: S108
+    folder = Path(os.environ.get("RAY_TMPDIR") or "/tmp")  # noqa: S108
     file = folder / "ray" / "ray_current_cluster"
     try:
         if file.stat().st_uid != os.getuid():  # commands would run as somebody else
