@@ -99,3 +99,15 @@ def test_priorities_may_change_while_jobs_wait(job):
     assert backlog.prioritize(lambda each: each.run.id[-1] in "12", 5) == []
     time.sleep(0.02)
     assert drain(backlog) == [1, 2, 3, 4, 0]
+
+
+def test_what_is_queued_again_after_what_it_depends_on_has_failed_is_hopeless(job):
+    first = job(0)
+    second = job(1, after=(first.run.path,))
+    backlog = Backlog([first, second])
+    backlog.take(first)
+    assert [each.run.id for each, _ in backlog.settle(first.run, "FAILED")] == [second.run.id]
+    backlog.add(second)
+    ((gone, why),) = backlog.look()
+    assert (gone.run.id, len(backlog)) == (second.run.id, 0)
+    assert why.endswith("is FAILED")

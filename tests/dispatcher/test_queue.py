@@ -112,11 +112,12 @@ def test_a_queue_that_fails_ends_what_runs_within_its_grace(job, monkeypatch):
     assert queue.leases.held == {}
 
 
-def test_what_the_logger_said_counts_though_the_exit_code_is_zero(job):
-    one = job(f"""echo '{{"finish":{{"status":"FAILED","reason":"diverged"}}}}' >> {"$R"}/records.jsonl""")
+@pytest.mark.parametrize("reason", ["diverged", "diverged " * 2000])
+def test_what_the_logger_said_counts_though_the_exit_code_is_zero(job, reason):
+    one = job(f"""echo '{{"finish":{{"status":"FAILED","reason":"{reason}"}}}}' >> {"$R"}/records.jsonl""")
     one = Job(**{**vars(one), "env": {"R": str(one.run.path)}})
     run(one)
-    assert ends(one) == [("FAILED", "the run failed: diverged")]
+    assert ends(one) == [("FAILED", f"the run failed: {reason}")]
 
 
 def test_a_timeout_ends_a_run_even_one_that_ignores_sigterm(job):

@@ -6,6 +6,8 @@ from lightex.core.errors import ConfigError
 from lightex.core.rundir import RUNNING, SUBMITTED
 from lightex.core.taxonomy import Build, Container, Experiment, Resources
 from lightex.dispatcher.engine import JobState
+from lightex.dispatcher.engines.containers import leftovers
+from lightex.dispatcher.engines.containers.daemon import AwayError
 from lightex.dispatcher.engines.swarm import SwarmEngine
 from lightex.dispatcher.queue import Queue
 from lightex.testing import EngineContract
@@ -125,3 +127,21 @@ def test_options_that_a_swarm_has_not_are_refused(tmp_path):
     for container in (Container(BASE, options={"privileged": True}), Container(BASE, keep=True)):
         with pytest.raises(ConfigError):
             SwarmEngine().check(Experiment("demo", command="true", container=container), tmp_path)
+
+
+def test_a_stop_that_the_manager_has_not_heard_is_said_again(tmp_path, monkeypatch):
+    case, engine, heard = TestSwarmEngine(), SwarmEngine(), []
+    one = TestSwarmEngine.job.__wrapped__(case, tmp_path)("exec sleep 60", timeout=60)
+    stop = leftovers.stop_service
+
+    def away(handle):
+        heard.append(handle)
+        if len(heard) == 1:
+            raise AwayError("no docker daemon answers")
+        stop(handle)
+
+    handle, _ = engine.submit(one, [])
+    monkeypatch.setattr(leftovers, "stop_service", away)
+    engine.cancel(handle)  # while it is made, too: the service is not there yet
+    assert case.ends(engine, handle)[handle].state == "CANCELLED"
+    engine.close()

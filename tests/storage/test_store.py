@@ -13,6 +13,7 @@ MOUNTS = """22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 41 22 0:41 / /mnt/deep rw,relatime shared:9 - nfs filer:/export/deep rw,vers=3
 42 22 0:40 /part /mnt/a\\040b rw,relatime - nfs4 filer:/other rw
 43 22 0:43 / /mnt/elsewhere rw,relatime - nfs4 another:/export rw
+45 22 0:45 / /mnt/odd rw - nfs4 filer:/odd rw,port=2050
 44 22 0:44 / /mnt/proc rw - proc proc rw
 """
 
@@ -37,6 +38,8 @@ def mounts(tmp_path, monkeypatch):
         ("nfs://filer/export/deep/x/", "/mnt/deep/x"),
         ("nfs://filer/other/part/x", "/mnt/a b/x"),
         ("nfs://filer/other/x", None),
+        ("nfs://filer:2050/odd/x", "/mnt/odd/x"),
+        ("nfs://filer:2050/export", None),
         ("nfs://nobody/export", None),
         ("nfs://filer", None),
     ],
@@ -104,6 +107,8 @@ def test_what_this_machine_does_not_see_is_said(mounts):
     with pytest.raises(ConfigError, match="not mounted on this machine") as caught:
         store.folders_here(Storage(dirs={"data": "nfs://nobody/ex port/data"}), Path("/p"))
     assert "mount -t nfs 'nobody:/ex port/data' /mnt/data" in str(caught.value)
+    with pytest.raises(ConfigError, match="mount -t nfs -o port=2050 nobody:/export /mnt/export"):
+        store.folders_here(Storage(dirs={"data": "nfs://nobody:2050/export"}), Path("/p"))
     with pytest.raises(ConfigError, match="not to be seen from this machine"):
         store.folders_here(Storage(dirs={"data": "pvc://claim"}), Path("/p"))
     assert store.folders_here(Storage(dirs={"data": "d"}), Path("/p")) == {"data": Path("/p/d")}

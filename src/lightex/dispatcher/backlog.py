@@ -123,12 +123,16 @@ class Backlog:
         return self._resolve(str(run.path), state)
 
     def look(self) -> list[tuple[Job, str]]:
-        """Look, now and then, at runs of other dispatchers that jobs wait for; returns as `settle`."""
+        """Look, now and then, at ended runs and those of other dispatchers that jobs wait for; returns as `settle`."""
         if not self._held or time.monotonic() - self._looked < _LOOK:
             return []
         self._looked = time.monotonic()
         hopeless = []
-        for path in [path for path in self._waiters if path not in self._members]:
+        for path in list(self._waiters):
+            if path in self._own:  # it had ended before the one that waits for it came
+                hopeless += self._resolve(path, self._own[path])
+            if path in self._members:
+                continue
             events = RunDir(path).events()
             state = str(events[-1].get("state")) if events else "removed"
             if state in ENDED or not events:

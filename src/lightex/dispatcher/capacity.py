@@ -10,8 +10,10 @@ from pathlib import Path
 
 from lightex.core.taxonomy import Resources
 from lightex.core.units import format_size, parse_size
+from lightex.dispatcher.cgroups import own_folders
 from lightex.dispatcher.gpus import Gpu, probe_gpus
 
+_MEMORY = ("memory.max", "memory.limit_in_bytes")
 _GPUS_KEPT = 1.0  # seconds: a look takes NVML some milliseconds
 
 
@@ -50,21 +52,21 @@ class Capacity:
 
 
 def this_machine() -> Capacity:
-    """What this process may use of this machine: its CPU set and cgroup limits count."""
+    """What this process may use of this machine: its CPU set counts, and the limits of its control groups."""
     cpus: float = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = _read(name)
-        if text.isdigit():
-            limits.append(int(text))
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit():
-        cpus = min(cpus, int(quota) / int(period))
+    for folder in own_folders("memory"):  # of version 2, and of version 1
+        limits += [int(text) for name in _MEMORY if (text := _read(folder / name)).isdigit()]
+    for folder in own_folders("cpu"):
+        words = _read(folder / "cpu.max").split()
+        words = words or [_read(folder / f"cpu.cfs_{word}_us") for word in ("quota", "period")]
+        if all(word.isdigit() for word in words):  # else there is none
+            cpus = min(cpus, int(words[0]) / int(words[1]))
     return Capacity(cpus, min(limits))
 
 
-def _read(name: str) -> str:
+def _read(path: Path) -> str:
     try:
-        return Path(name).read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return ""

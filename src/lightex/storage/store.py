@@ -119,7 +119,8 @@ def seen_here(place: Place, what: str) -> Path:
     if place.here is not None:
         return place.here
     if place.kind == "nfs":
-        export = shlex.quote(f"{place.host}:{place.folder}")
+        server, _, port = place.host.partition(":")
+        export = (f"-o port={port} " if port else "") + shlex.quote(f"{server}:{place.folder}")
         raise ConfigError(
             f"{what}: {place.url} is not mounted on this machine",
             f"mount it: mount -t nfs {export} /mnt/{PurePosixPath(place.folder).name or 'nfs'}",
@@ -143,11 +144,14 @@ def _mounted(server: str, folder: str) -> Path | None:
     except OSError:  # no Linux
         return None
     wanted, best = PurePosixPath(folder), None
+    server, _, port = server.partition(":")
     for line in lines:
         before, _, after = line.partition(" - ")
-        kind, source = after.split(" ")[:2]
+        kind, source, options = after.split(" ")[:3]
         host, _, export = _plain(source).partition(":")
         if not kind.startswith("nfs") or host != server or not export.startswith("/"):
+            continue
+        if port and f"port={port}" not in options.split(","):
             continue
         # What of the export is mounted there: the root of a bind mount is below it.
         root, point = (_plain(word) for word in before.split(" ")[3:5])

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightex.core.errors import ConfigError
 from lightex.core.rundir import RunDir
 from lightex.core.taxonomy import Container, Resources, Storage, Store
 from lightex.dispatcher.engines.cluster import manifest, mlflow, options, printing
@@ -94,6 +95,12 @@ def test_the_schemas_of_the_last_versions_take_all_that_can_be_said(job, version
             _strict(version)(each)
     for each in mlflow.objects("team", "mlflow:1", "1Gi", "fast"):
         _strict(version)(each)
+
+
+def test_a_port_of_nfs_is_refused_which_a_pod_has_no_words_for(job):
+    with pytest.raises(ConfigError, match="no port") as caught:
+        made(job(storage=Storage(dirs={"c": "nfs://server:2050/export"})))
+    assert 'mountOptions ["port=2050"]' in str(caught.value)
 
 
 def test_what_is_said_is_there(job, monkeypatch):

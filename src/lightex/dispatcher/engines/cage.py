@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from lightex.core.liveness import birth_mark
+from lightex.dispatcher.cgroups import group_of, mount_of, own_folders
 
 _PERIOD = 100_000  # microseconds: the kernel's default for CPU quotas (admin-guide/cgroup-v2, cpu.max)
 _LEAST_QUOTA = 1000  # microseconds: the least that the kernel takes
@@ -101,7 +101,7 @@ class Cages:
 
     def __init__(self) -> None:
         self.bases = {name: base for name in ("cpu", "memory") if (base := _base(name))}
-        self._homes = {name: str(_home(name)) for name in self.bases}
+        self._homes = {name: str(own_folders(name)[0]) for name in self.bases}
         self._free: dict[tuple[float, int], list[Cage]] = {}
         self._emptying: list[Cage] = []
         for folder in {folder for base in self.bases.values() for folder in base.glob(f"{_PREFIX}*")}:
@@ -221,25 +221,11 @@ def _limit_cpus(folder: str, cpus: float | None) -> None:
 
 def _base(controller: str) -> Path | None:
     """The nearest group, from ours upwards, in which this process may make groups with that controller."""
-    mount, version = mount_of(controller)
-    home = _home(controller)
-    if mount is None or home is None:
-        return None
-    for base in (home, *home.parents):
-        if not base.is_relative_to(mount):
-            return None
+    _, version = mount_of(controller)
+    for base in own_folders(controller):
         if os.access(base, os.W_OK) and os.access(base / "cgroup.procs", os.W_OK) and _gives(base, controller, version):
             return base
     return None
-
-
-def _home(controller: str) -> Path | None:
-    """The group that this process is in."""
-    mount, _ = mount_of(controller)
-    if mount is None:
-        return None
-    own = mount / (group_of(controller, os.getpid()) or "").lstrip("/")
-    return own if own.is_dir() else mount  # in a container the path may be that of the host
 
 
 def _gives(base: Path, controller: str, version: int) -> bool:
@@ -252,33 +238,6 @@ def _gives(base: Path, controller: str, version: int) -> bool:
             control.write_text(f"+{controller}")  # refused where the base has processes itself
         return controller in control.read_text().split()
     return False
-
-
-@cache
-def mount_of(controller: str) -> tuple[Path | None, int]:
-    """Where a controller's groups are mounted, and their version: proc_pid_mounts(5)."""
-    second: Path | None = None
-    with suppress(OSError):
-        for line in Path("/proc/self/mounts").read_text().splitlines():
-            _, folder, kind, options = line.split()[:4]
-            if kind == "cgroup" and controller in options.split(","):
-                return Path(folder), 1
-            if kind == "cgroup2" and controller in (Path(folder) / "cgroup.controllers").read_text().split():
-                second = Path(folder)
-    return second, 2
-
-
-def group_of(controller: str, pid: int) -> str | None:
-    """The path of a process's group within its hierarchy: /proc/PID/cgroup."""
-    found = None
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-            number, controllers, path = line.split(":", 2)
-            if controller in controllers.split(","):
-                return path
-            if number == "0":
-                found = path
-    return found
 
 
 def _limit_of(folder: str) -> int | None:

@@ -38,7 +38,7 @@ class Gathering:
             self._asked = self._thread.submit(question)
         if self._asked is not None and self._asked.done():
             done, self._asked = self._asked, None
-            answer = done.result()
+            answer = None if done.exception() else done.result()  # no sample is a reason to end a dispatcher
             if answer is None:
                 self._due = now + _AGAIN
             self._untold = {job: replace(usage, at=now) for job, usage in (answer or {}).items()}

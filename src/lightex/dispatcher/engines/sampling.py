@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from lightex.dispatcher.cgroups import group_of, mount_of
 from lightex.dispatcher.engine import Usage
-from lightex.dispatcher.engines.cage import group_of, mount_of
 from lightex.dispatcher.proc import count
 
 # Files of version 1 (admin-guide/cgroup-v1/memory.rst, cpuacct.rst) and of version 2 (admin-guide/cgroup-v2.rst).

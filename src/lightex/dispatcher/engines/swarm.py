@@ -17,9 +17,9 @@ from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED, RunDir
 from lightex.core.taxonomy import Build, Experiment, Storage
 from lightex.core.units import format_size
+from lightex.dispatcher.cgroups import group_of
 from lightex.dispatcher.engine import Engine, Finding, JobState, Usage
 from lightex.dispatcher.engines import sampling
-from lightex.dispatcher.engines.cage import group_of
 from lightex.dispatcher.engines.containers import call, daemon, end, leftovers, service
 from lightex.dispatcher.engines.containers.daemon import DaemonError, connect, reaching
 from lightex.dispatcher.engines.containers.image import inspect
@@ -62,6 +62,9 @@ class SwarmEngine(Engine):
         """See `Engine.check`: it has an image and options that a swarm knows, and what is to be mounted is there."""
         container = call.of(experiment)
         service.check(container.options)
+        for each in experiment.resources.node_labels:
+            if "=" not in each:
+                raise ConfigError(f"resources.node_labels: '{each}' is no NAME=VALUE")
         if container.keep:
             raise ConfigError("container.keep is for one machine: a swarm takes its containers away with their job")
         for name, place in store.folders(experiment.storage, project).items():
@@ -171,6 +174,8 @@ class SwarmEngine(Engine):
         for handle in handles:
             task = tasks.get(found[handle]["ID"]) if handle in found else None
             states[handle] = self._state(found[handle], task, nodes) if handle in found else gone
+            if handle in self._cancelled and handle in found and not service.is_stopped(found[handle]["Spec"]):
+                self._stop(handle)  # it was only being made when that was asked, or the manager was away
             about = (task or {}).get("Status", {}).get("ContainerStatus") or {}
             if states[handle].state == RUNNING and about.get("PID"):
                 self._containers[handle] = int(about["PID"]), str(about["ContainerID"])
@@ -180,8 +185,11 @@ class SwarmEngine(Engine):
         """Let the swarm stop the task: SIGTERM, and SIGKILL when its grace is over."""
         if handle not in self._cancelled:
             self._cancelled.add(handle)
-            with suppress(DaemonError), reaching():
-                leftovers.stop_service(handle)
+            self._stop(handle)
+
+    def _stop(self, handle: str) -> None:
+        with suppress(DaemonError), reaching():
+            leftovers.stop_service(handle)
 
     def usage(self, handles: Sequence[str]) -> Mapping[str, Usage]:
         """What containers on this machine use; other nodes are not asked, and Docker does not tell of theirs."""
@@ -231,7 +239,7 @@ class SwarmEngine(Engine):
     ) -> JobState:
         stopped = service.is_stopped(about["Spec"])
         if task is None:
-            return JobState(CANCELLED, reason="it was stopped in the swarm") if stopped else JobState(SUBMITTED)
+            return JobState(CANCELLED, "cancelled", "it was stopped in the swarm") if stopped else JobState(SUBMITTED)
         status, node = task["Status"], task.get("NodeID", "")
         said, state = status.get("Err") or status.get("Message"), status["State"]
         where = nodes.get(node, {})
@@ -259,7 +267,7 @@ class SwarmEngine(Engine):
         """The end of a task that did not complete."""
         if code == 0:
             words = f"the swarm ended it: {said}"
-            return JobState(CANCELLED) if stopped else JobState(FAILED, "killed", words, exit_code=0)
+            return JobState(CANCELLED, "cancelled") if stopped else JobState(FAILED, "killed", words, exit_code=0)
         signal = end.signal_of(code)
         ended = JobState(FAILED, exit_code=None if signal else code, signal=signal)
         limit = about["Spec"]["TaskTemplate"]["Resources"]["Limits"].get("MemoryBytes")

@@ -85,6 +85,7 @@ class Cluster:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
         kind: str = "application/json",
+        quiet: float = _TIMES[1],
     ) -> Object:
         """Ask, and read the answer.
 
@@ -94,13 +95,14 @@ class Cluster:
             query: behind the "?" of the address.
             body: what is sent.
             kind: of the body.
+            quiet: seconds between two bytes of the answer, after which it is away.
 
         Raises:
             AwayError: it does not answer, or is too busy.
             ClusterError: it refuses.
         """
         with reaching(self.server):
-            answer = self._send(verb, path, query or {}, None if body is None else jsonlib.dumps(body), kind)
+            answer = self._send(verb, path, query or {}, None if body is None else jsonlib.dumps(body), kind, quiet)
             try:
                 return dict(jsonlib.loads(answer.data))
             except ValueError as error:

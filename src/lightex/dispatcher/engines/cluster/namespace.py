@@ -15,6 +15,7 @@ from lightex.dispatcher.engines.cluster.outcome import is_brought_back, is_leavi
 from lightex.dispatcher.engines.cluster.watch import Watch
 
 _STUCK = 10.0  # seconds without a start from which events are asked what holds a Job up
+_PATIENCE = 3.0  # seconds without an answer to it: who polls waits
 _EVENTS_EVERY = 15.0  # seconds between two such questions, each for all that waits
 
 
@@ -119,7 +120,7 @@ class Namespace:
         self._asked = now
         try:
             asked = {"fieldSelector": "type=Warning", "limit": 500}
-            found = self.cluster.ask("GET", in_namespace("events", self.name), asked)
+            found = self.cluster.ask("GET", in_namespace("events", self.name), asked, quiet=_PATIENCE)
         except ClusterError:  # without the right to see them, or for now: it is only for more words
             return set()
         with self._changed:

@@ -185,7 +185,13 @@ def _of_mount(mount: Mount) -> dict[str, Any]:
 
 def _source(place: Place) -> dict[str, Any]:
     if place.kind == "nfs":
-        return {"nfs": {"server": place.host.partition(":")[0], "path": place.folder}}
+        server, _, port = place.host.partition(":")
+        if port:
+            raise ConfigError(
+                f"{place.url}: a pod's own NFS volume has no port",
+                f'make a claim of a volume with mountOptions ["port={port}"], and say pvc://CLAIM',
+            )
+        return {"nfs": {"server": server, "path": place.folder}}
     return {"persistentVolumeClaim": {"claimName": place.host}}
 
 

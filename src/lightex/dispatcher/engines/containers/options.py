@@ -57,7 +57,7 @@ OPTIONS = {
     "cpuset-cpus": Option("CpusetCpus", kind=str),
     "device": Option("Devices", form=_device),
     "dns": Option("Dns"),
-    "entrypoint": Option(None, kind=str),
+    "entrypoint": Option(None, "", kind=str),
     "hostname": Option(None, "Hostname", kind=str),
     "ipc": Option("IpcMode", kind=str),
     "pid": Option("PidMode", kind=str),
@@ -117,4 +117,5 @@ def of_host(given: Mapping[str, Value]) -> dict[str, Any]:
 
 def of_service(given: Mapping[str, Value]) -> dict[str, Any]:
     """Options as the API takes them in a service's ContainerSpec."""
-    return {str(OPTIONS[name].service): OPTIONS[name].form(value) for name, value in given.items()}
+    known = {name: OPTIONS[name] for name in given if OPTIONS[name].service}
+    return {str(option.service): option.form(given[name]) for name, option in known.items()}

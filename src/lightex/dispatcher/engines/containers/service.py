@@ -21,7 +21,7 @@ def check(given: Mapping[str, options.Value]) -> None:
         ConfigError: it has not.
     """
     options.check(given)
-    known = [name for name, option in options.OPTIONS.items() if option.service]
+    known = [name for name, option in options.OPTIONS.items() if option.service is not None]
     for name in given:
         if name not in known:
             raise ConfigError(f"container.options: a swarm has no '{name}'", f"it has: {', '.join(known)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shlex
 import tarfile
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from lightex.core import journal
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, RUNNING, SUBMITTED, SUCCEEDED
 from lightex.dispatcher.engines.rayside import token
 from lightex.dispatcher.engines.rayside.command import Order
@@ -76,7 +78,10 @@ class JobsApi:
             await asyncio.sleep(_LOOK + _LOOK_EACH * len(asked))
 
     async def _look(self, name: str, job: Any) -> None:
-        state = await self._state(name, job) if job else _GONE
+        try:
+            state = await self._state(name, job) if job else _GONE
+        except OSError:  # there is no room for its output: the cluster keeps it until there is
+            return
         if name in self._to_end and state["state"] in (SUBMITTED, RUNNING):  # Ray forgets it while a job is pending
             await self._stop(name)
         if state != self.states.get(name):
@@ -241,7 +246,11 @@ class JobsApi:
         return {**state, "process": mark}
 
     async def _bring_log(self, name: str, job: Any) -> str:
-        """Where a node has not written the output into the run's folder, bring it; returns its end."""
+        """Where a node has not written the output into the run's folder, bring it; returns its end.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         path = Path((job.metadata or {}).get("lightex.run", "/nowhere")) / "output.log"
         try:
             text = str(await self._call(self._client.get_job_logs, name))
@@ -251,9 +260,23 @@ class JobsApi:
         text = text.partition(before)[2] if before in text else text
         if text and path.parent.is_dir():
             attempt = int(job.metadata.get("lightex.attempt", 1))
-            with path.open("a") as file:
-                file.write(f"--- attempt {attempt} ---\n{text}" if attempt > 1 else text)
+            _append(path, f"--- attempt {attempt} ---\n{text}" if attempt > 1 else text)
         return path.read_text(errors="replace")[-2000:] if path.exists() else text[-2000:]
+
+
+def _append(path: Path, text: str) -> None:
+    """Add to a file, unless it ends so: another broker may have brought it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    data = text.encode()
+    descriptor = journal.open_for_append(path)
+    try:
+        if os.pread(descriptor, len(data), max(0, os.fstat(descriptor).st_size - len(data))) != data:
+            journal.write_whole(descriptor, data)
+    finally:
+        os.close(descriptor)
 
 
 def _failed(job: Any, words: str, log: str) -> State:

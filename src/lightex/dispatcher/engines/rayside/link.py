@@ -21,6 +21,7 @@ from lightex.core.root import claimed, locked
 from lightex.dispatcher.engines.rayside.place import LOCAL, reach
 
 _START = 90.0  # seconds that a broker may take to connect, or to start a Ray
+_ANSWER = 120.0  # seconds that an answer may take: to connect to a cluster that is about to start takes Ray a minute
 _AGAIN = 0.02  # seconds between two looks for its address
 _ENDS = 20.0  # seconds that it may take to end
 _CHUNK = 1 << 20
@@ -83,12 +84,14 @@ class Link:
         """Ask, and wait for the answer.
 
         Raises:
-            BrokenError: the broker is gone.
+            BrokenError: the broker is gone, or does not answer.
             UnreachableError: it says why it cannot.
         """
-        number = self.tell(do, **more)
+        number, until = self.tell(do, **more), time.monotonic() + _ANSWER
         while number not in self._answers:
-            self.listen(None)
+            if (left := until - time.monotonic()) <= 0:
+                self._break(TimeoutError(f"no answer for {_ANSWER:.0f} s"))
+            self.listen(left)
         answer = self._answers.pop(number)
         if "error" in answer:
             advice = (
@@ -189,15 +192,15 @@ class Link:
             return [*lines[-1:], f"all of it: {self.folder / 'log'}"]
         return []
 
-    def listen(self, wait: float | None) -> None:
-        """Take in what is told within some seconds (None: however long it takes), until something is.
+    def listen(self, wait: float) -> None:
+        """Take in what is told within some seconds, until something is.
 
         Raises:
             BrokenError: the broker is gone.
         """
         if self._socket is None:
             raise BrokenError(f"there is no connection to the Ray at {self.place}")
-        if wait is not None and not select.select([self._socket], [], [], max(0.0, wait))[0]:
+        if not select.select([self._socket], [], [], max(0.0, wait))[0]:
             return
         try:
             data = self._socket.recv(_CHUNK)
