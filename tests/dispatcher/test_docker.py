@@ -206,7 +206,7 @@ class TestDockerEngine(EngineContract):
         (gone.run.path.parent.parent / ".sweeps").mkdir()
         for one in (ended, open_one, gone):
             handle, _ = (engine := make_engine()).submit(one, [])
-            self.ends(engine, handle)  # and nobody calls `close`
+            self.ends(engine, handle, noted=False)
         ended.run.append_event({"state": "SUCCEEDED", "attempt": 1})
         open_one.run.append_event({"state": "RUNNING", "attempt": 1})
         shutil.rmtree(gone.run.path)
@@ -296,11 +296,11 @@ def test_an_entrypoint_stands_before_the_command(tmp_path):
     subprocess.run(
         ["docker", "build", "-q", "-t", "lightex-test/entry:1", str(tmp_path)], check=True, capture_output=True
     )
-    case, engine = TestDockerEngine(), DockerEngine()
+    case = TestDockerEngine()
     make = TestDockerEngine.job.__wrapped__(case, tmp_path)
     one = make(["print('by the entrypoint')"], container=Container("lightex-test/entry:1"))
     other = make(["echo", "without"], 1, container=Container("lightex-test/entry:1", options={"entrypoint": ""}))
-    assert [case.certificate(engine, each)["state"] for each in (one, other)] == ["SUCCEEDED", "SUCCEEDED"]
+    assert [case.certificate(DockerEngine(), each)["state"] for each in (one, other)] == ["SUCCEEDED", "SUCCEEDED"]
     assert one.run.output_file.read_text() + other.run.output_file.read_text() == "by the entrypoint\nwithout\n"
 
 

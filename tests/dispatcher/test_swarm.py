@@ -28,7 +28,7 @@ class TestSwarmEngine(EngineContract):
         return SwarmEngine
 
     def test_a_job_goes_where_its_labels_say(self, engine, job, swarm):
-        end = self.certificate(engine, job("true", resources=Resources(node_labels=["disk=fast"])))
+        end = self.certificate(SwarmEngine(), job("true", resources=Resources(node_labels=["disk=fast"])))
         assert end["state"] == "SUCCEEDED"
         one = job("touch began; exec sleep 60", 1, resources=Resources(node_labels=("disk=slow",)), timeout=60)
         handle, _ = engine.submit(one, [])

@@ -62,8 +62,8 @@ class EngineContract:
 
         return make
 
-    def ends(self, engine: Engine, *handles: str) -> dict[str, JobState]:
-        """The ends of jobs, once all have ended."""
+    def ends(self, engine: Engine, *handles: str, noted: bool = True) -> dict[str, JobState]:
+        """The ends of jobs, once all have ended; the engine is told that they are noted down, if they are."""
         ends: dict[str, JobState] = {}
         deadline = time.monotonic() + self.patience
         while left := [handle for handle in handles if handle not in ends]:
@@ -71,6 +71,8 @@ class EngineContract:
             found = engine.poll(left, 0.1)
             assert set(found) <= set(left)
             ends |= {handle: state for handle, state in found.items() if state.state in ENDED}
+        for handle in handles if noted else ():
+            engine.forget(handle)
         return ends
 
     def starts(self, engine: Engine, job: Job, handle: str, mark: Path) -> None:
