@@ -17,19 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core import journal
-from lightex.core.errors import ConfigError, NotFoundError, did_you_mean
+from lightex.core.errors import ConfigError, did_you_mean, needing
 from lightex.namedconf.search import Search
 from lightex.namedconf.space import Choice, Distribution, plain
 
-try:
+with needing("a search needs", "'lightex[search]'"):
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-except ModuleNotFoundError as missing:
-    raise NotFoundError(
-        f"a search needs the package '{missing.name}', which is not installed", "pip install 'lightex[search]'"
-    ) from missing
 
 _PLAIN = (str, int, float, bool, type(None))  # what Optuna keeps as it is
 _REFUSED = 100  # points in a row that the config's class refuses

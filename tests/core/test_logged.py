@@ -36,8 +36,9 @@ def test_going_on_from_a_dump_is_as_if_nothing_had_come_between(before, after):
     whole = logged([*before, *after])
     for each in (half, whole):
         each.params = jsonable(each.params)
-    assert repr(half) == repr(whole).replace("_stale=set()", f"_stale={half._stale!r}")
     assert half._stale == whole._stale
+    half._stale = whole._stale  # equal sets may be shown in another order
+    assert repr(half) == repr(whole)
 
 
 def test_an_attempt_that_starts_over_forgets_the_extremes_of_the_one_before():

@@ -1,12 +1,13 @@
 """Finding runs and sweeps; who is at work on what."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from lightex.core.errors import NotFoundError
-from lightex.core.root import Root, locked
+from lightex.core.root import PROJECT_FILES, Root, locked
 from lightex.core.rundir import RunDir
 
 
@@ -62,3 +63,30 @@ def test_a_sweep_is_supervised_while_its_dispatcher_lives(root):
 
 def test_a_missing_lock_is_free(tmp_path):
     assert not locked(tmp_path / "none")
+
+
+def test_the_latest_sweep_is_that_which_was_made_last_whatever_has_happened_since(root):
+    first, second = root.new_sweep({}), root.new_sweep({})
+    os.utime(second.path / "sweep.json", ns=(2**62, 2**62))
+    first.waits_for, first.paused = "a cpu", True  # written into its folder
+    assert root.find_sweep().id == second.id
+    (first.path / "sweep.json").unlink()  # it is being removed
+    assert [sweep.id for sweep in root.sweeps()] == [first.id, second.id]
+
+
+def test_a_request_that_is_broken_is_put_aside_and_others_are_taken(root):
+    sweep = root.new_sweep({})
+    sweep.request({"do": "stop"})
+    (sweep.path / "requests" / "0-broken.json").write_text("{")
+    assert sweep.take_requests() == [{"do": "stop"}]
+    assert sweep.take_requests() == []
+    assert [path.name for path in (sweep.path / "requests").iterdir()] == [".0-broken.json.broken"]
+
+
+def test_a_project_is_found_by_any_of_its_files(tmp_path, monkeypatch):
+    monkeypatch.delenv("LX_ROOT", raising=False)
+    for name in PROJECT_FILES:
+        inner = tmp_path / name.replace(".", "-") / "inner"
+        inner.mkdir(parents=True)
+        (inner.parent / name).write_text("")
+        assert Root.locate(start=inner).path == inner.parent / "runs"

@@ -146,6 +146,7 @@ def test_the_json_schema_accepts_what_the_types_accept():
     check = jsonschema.Draft202012Validator(schema)
     check.check_schema(schema)
     check.validate({"extends": "base", "hp": {"lr": 0.1, "model": {"type": "MLP", "width": 3}, "size": "2GiB"}})
+    check.validate({"extends": "base", "search": {"space": {"hp.lr": {"log": [0.001, 0.1]}}, "trials": 5}})
     for bad in ({"hp": {"lr": "x"}}, {"hpp": 1}, {"hp": {"model": {"type": "Foo"}}}):
         assert not check.is_valid(bad)
 

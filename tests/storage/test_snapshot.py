@@ -1,8 +1,11 @@
 """The code that made a run."""
 
 import json
+import os
 import subprocess
+import sys
 import tarfile
+import tempfile
 
 import pytest
 
@@ -75,3 +78,42 @@ def test_runs_share_its_file(repository, tmp_path):
         taken.link_into(tmp_path / name)
         taken.link_into(tmp_path / name)
     assert (tmp_path / "one" / taken.file.name).stat().st_nlink == 3
+
+
+def test_odd_names_and_a_project_that_is_the_folder_of_runs_itself(repository, tmp_path):
+    (repository / os.fsdecode(b"\xff.txt")).write_text("odd")
+    (repository / ".sweeps").mkdir()
+    (repository / ".sweeps" / "x").write_text("x")
+    run = repository / "demo" / "261126-000000-abcd-000"
+    run.mkdir(parents=True)
+    (run / "events.jsonl").write_text("")
+    (repository / "new.py").write_text("y = 1\n")
+    taken = snapshot.take(repository, tmp_path / "code")
+    assert sorted(about(taken)["untracked"]) == ["new.py", "\ufffd.txt"]
+    assert kept(taken, "files/new.py") == b"y = 1\n"
+
+
+def test_a_repository_whose_name_ends_with_a_blank(repository, tmp_path):
+    odd = repository.rename(f"{repository} ")
+    (odd / "new.py").write_text("y = 1\n")
+    assert about(snapshot.take(odd, tmp_path / "code"))["untracked"] == ["new.py"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can leave files that another user may not read")
+def test_what_may_not_be_read_is_named_and_not_kept(tmp_path):
+    """As containers leave it, which ran as root."""
+    project = tmp_path / "project"
+    (project / "closed").mkdir(parents=True)
+    for name in ("a.py", "root.txt", "closed/x"):
+        (project / name).write_text("x = 1\n")
+    (project / "root.txt").chmod(0o600)
+    (project / "closed").chmod(0o700)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and folder.is_relative_to(tempfile.gettempdir()):
+            folder.chmod(0o777)
+    code = "import os, sys, pathlib; from lightex.storage import snapshot; os.setuid(65534); "
+    code += "snapshot.take(*map(pathlib.Path, sys.argv[1:]))"
+    subprocess.run([sys.executable, "-c", code, str(project), str(tmp_path / "code")], check=True)
+    (file,) = (tmp_path / "code").glob("code.*.tar.gz")
+    found = about(snapshot.Snapshot("", None, file))
+    assert (found["untracked"], found["not_kept"]) == (["a.py"], ["root.txt"])

@@ -96,7 +96,9 @@ def test_s3_is_staged_into_a_cache_of_its_own(tmp_path, monkeypatch):
     assert given.here.name.startswith("bucket-")
 
 
-@pytest.mark.parametrize("url", ["http://x/y", "s3://", "s3:///x", "nfs://s/a/../b", "s3://b/x?y=1", "s3://b/x#y"])
+@pytest.mark.parametrize(
+    "url", ["http://x/y", "s3://", "s3:///x", "nfs://s/a/../b", "s3://b/x?y=1", "s3://b/x#y", "s3://[b/x"]
+)
 def test_what_is_no_store_is_refused(url):
     with pytest.raises(ConfigError, match=r"storage.dirs.data: '.*' is no store") as caught:
         store.folders(Storage(dirs={"data": url}), Path("/p"))

@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from lightex.core.errors import LightexError
+from lightex.core.errors import LightexError, needing
 from lightex.core.root import Root
 from lightex.core.rundir import RunDir
 
@@ -64,10 +64,8 @@ def serve(root: str | None, which: tuple[str, ...], port: int) -> int:
     port = _free(port)
     folder = Root.locate(root)
     runs = [run for prefix in which for run in folder.find(prefix)] if which else list(folder.runs())
-    try:
+    with needing("this needs", "'lightex[mlflow]'"):
         import mlflow  # noqa: F401  told before anything is brought over
-    except ModuleNotFoundError as error:
-        raise LightexError("MLflow is not installed", "pip install 'lightex[mlflow]'") from error
     elsewhere = 0
     failed = []
     with click.progressbar(runs, label="to MLflow", item_show_func=lambda run: run.short_id if run else "") as bar:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightex.core.errors import LightexError
+from lightex.core.errors import LightexError, needing
 from lightex.core.root import Root
 
 if TYPE_CHECKING:
@@ -32,13 +32,8 @@ def command(root: str | None, /, which: tuple[str, ...]) -> int:
         )
     folder = Root.locate(root)
     within = _within(folder, which)
-    try:
+    with needing("lx top needs", "'lightex[tui]'"):
         from lightex.mon.top.app import Top
-    except ModuleNotFoundError as error:
-        missing = str(error.name).partition(".")[0]
-        if missing == "lightex":
-            raise
-        raise LightexError(f"lx top needs {missing}", "pip install 'lightex[tui]'") from None
     from lightex.dispatcher.why import why
     from lightex.machine import Machines
     from lightex.mon.top.watch import Given

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class LightexError(Exception):
@@ -51,6 +52,28 @@ class UnreachableError(LightexError):
 
 class NotFoundError(LightexError):
     """A run, a sweep, a config or a plugin that does not exist."""
+
+
+@contextmanager
+def needing(what: str, packages: str) -> Iterator[None]:
+    """Around the import of a package that not everybody has.
+
+    Args:
+        what: needs it, with the verb: "the UI needs".
+        packages: what pip is to install, as a shell takes it: "'lightex[ui]'".
+
+    Raises:
+        NotFoundError: it is not installed; tells the pip install.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name == "lightex":
+            raise
+        raise NotFoundError(
+            f"{what} the package '{name}', which is not installed", f"pip install {packages}"
+        ) from error
 
 
 def did_you_mean(given: str, valid: Iterable[str]) -> str:

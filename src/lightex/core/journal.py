@@ -159,6 +159,14 @@ def read_from(path: Path | str, start: int = 0, size: int = -1) -> tuple[list[Re
     return records, start + end
 
 
+def tail(path: Path | str, size: int) -> list[Record]:
+    """The records in the last bytes of a journal; a missing file has none."""
+    try:
+        return read_from(path, max(0, os.stat(path).st_size - size))[0]  # noqa: PTH116  done for every run that is shown
+    except FileNotFoundError:
+        return []
+
+
 def cannot_write(path: Path | str, error: OSError) -> StorageError:
     """The error to raise for a write that the system refused: a `FullDiskError` where room is all that lacks."""
     kind = FullDiskError if error.errno in _NO_ROOM else StorageError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,10 @@ def birth_mark(pid: int, zombies: bool = False) -> str | None:
         if Path("/proc/self/stat").exists():
             return None
         try:
-            os.kill(pid, 0)
+            with suppress(PermissionError):
+                os.kill(pid, 0)
         except ProcessLookupError:
             return None
-        except PermissionError:
-            return ""
         return ""
     except ProcessLookupError:
         return None

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from lightex.core.errors import NotFoundError, did_you_mean
+from lightex.core.errors import NotFoundError, did_you_mean, needing
 
 ENGINES = "lightex.engines"
 SINKS = "lightex.sinks"
@@ -43,16 +43,5 @@ def load(group: str, name: str) -> Any:
         NotFoundError: there is none, or a package that it needs is not installed (tells the pip install).
     """
     point = find(group, name)
-    try:
+    with needing(f"'{name}' needs", f"'lightex[{name}]'"):
         return point.load()
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "lightex":
-            raise
-        raise lacking(name, error) from error
-
-
-def lacking(name: str, error: ModuleNotFoundError) -> NotFoundError:
-    """The error to raise where a package that something of that name needs is missing; tells the pip install."""
-    return NotFoundError(
-        f"'{name}' needs the package '{error.name}', which is not installed", f"pip install 'lightex[{name}]'"
-    )

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lightex.core import journal
-from lightex.core.errors import LightexError, NotFoundError, did_you_mean
+from lightex.core.errors import LightexError, NotFoundError, StorageError, did_you_mean
 from lightex.core.rundir import RunDir, read_object, short, write_object
 
-PROJECT_FILES = ("lxconfig.py", "lxconfig.yaml", "lxconfig.toml", "lxconfig.json")
+PROJECT_FILES = ("lxconfig.py", "lxconfig.yaml", "lxconfig.yml", "lxconfig.toml", "lxconfig.json")
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class Root:
     def sweeps(self) -> list[SweepDir]:
         """All sweeps, the oldest first."""
         found = [SweepDir(Path(path)) for path in _folders(self.path / ".sweeps")]
-        return sorted(found, key=lambda sweep: sweep.path.stat().st_mtime)
+        return sorted(found, key=lambda sweep: sweep.made)
 
     def sweep(self, sweep_id: str) -> SweepDir:
         """The sweep of that id, whether it is there or not."""
@@ -116,7 +116,7 @@ class Root:
         try:
             (self.path / ".sweeps").mkdir(parents=True, exist_ok=True)
             while True:
-                sweep = self.sweep(_random_letters(4))
+                sweep = self.sweep(random_letters(4))
                 try:
                     sweep.path.mkdir()
                     break
@@ -126,10 +126,6 @@ class Root:
         except OSError as error:
             raise journal.cannot_write(self.path, error) from error
         return sweep
-
-    def new_run_id(self, now: float | None = None) -> str:
-        """An id for a run outside any sweep."""
-        return run_id(now or time.time(), _random_letters(5))
 
 
 class SweepDir:
@@ -143,6 +139,14 @@ class SweepDir:
     def id(self) -> str:
         """The sweep's id, which is the name of its directory."""
         return self.path.name
+
+    @property
+    def made(self) -> float:
+        """When its sweep.json was written, in UTC seconds since the epoch; 0 where it is not there."""
+        try:
+            return (self.path / "sweep.json").stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     @property
     def about(self) -> dict[str, Any]:
@@ -233,15 +237,20 @@ class SweepDir:
         self.request({"do": "prioritize", "runs": list(runs), "priority": priority})
 
     def take_requests(self) -> list[dict[str, Any]]:
-        """What is asked of the dispatcher, in order; each is told once."""
+        """What is asked of the dispatcher, in order; each is told once. One that is broken is put aside."""
         try:
             names = sorted(name for name in os.listdir(self.path / "requests") if name[0] != ".")  # noqa: PTH208
         except FileNotFoundError:
             return []
         taken = []
         for name in names:
-            taken.append(read_object(self.path / "requests" / name))
-            (self.path / "requests" / name).unlink()
+            file = self.path / "requests" / name
+            try:
+                taken.append(read_object(file))
+            except StorageError:
+                file.replace(file.with_name(f".{name}.broken"))
+            else:
+                file.unlink()
         return taken
 
     def claim(self) -> bool:
@@ -322,7 +331,8 @@ def run_id(created: float, tail: str) -> str:
     return time.strftime("%y%m%d-%H%M%S-", time.gmtime(created)) + tail
 
 
-def _random_letters(count: int) -> str:
+def random_letters(count: int) -> str:
+    """So many letters and digits by chance."""
     return "".join(_LETTERS[byte % len(_LETTERS)] for byte in os.urandom(count))  # 256 is a multiple of 32
 
 

@@ -306,22 +306,17 @@ class RunDir:
 
     def written(self) -> tuple[int, ...]:
         """How many bytes of output and of records there are: what changes while a run does anything to be seen."""
-        try:
-            names = [self.output_file, *self.records_files()]
-        except FileNotFoundError:
-            return ()
-        return tuple(path.stat().st_size for path in names if path.exists())
+        return tuple(each.st_size for each in self._work())
 
     def written_at(self) -> float | None:
         """When it last wrote output or records, in UTC seconds since the epoch; None: never."""
-        times = []
-        try:
+        return max((each.st_mtime for each in self._work()), default=None)
+
+    def _work(self) -> Iterator[os.stat_result]:
+        with suppress(FileNotFoundError):  # the run was removed
             for path in (self.output_file, *self.records_files()):
                 with suppress(FileNotFoundError):
-                    times.append(path.stat().st_mtime)
-        except FileNotFoundError:
-            return None
-        return max(times, default=None)
+                    yield path.stat()
 
     def last_output(self, size: int = 4096) -> list[str]:
         """The last lines of the output, of its last `size` bytes: bars as they last stood, nothing a terminal obeys."""

@@ -229,13 +229,9 @@ def broken(run: RunDir, error: Exception) -> Summary:
     )
 
 
-def latest_metrics(run: RunDir, size: int = 4096) -> dict[str, Any]:
-    """The metrics of the last record of the run's first writer, with the step, read from its last `size` bytes."""
-    try:
-        end = run.records_file().stat().st_size
-    except FileNotFoundError:
-        return {}
-    for record in reversed(list(journal.read(run.records_file(), max(0, end - size)))):
+def latest_metrics(run: RunDir) -> dict[str, Any]:
+    """The metrics of the last record of the run's first writer, with the step, read from its last 4 KiB."""
+    for record in reversed(journal.tail(run.records_file(), 4096)):
         if isinstance(metrics := record.get("metrics"), dict):
             return ({"step": record["step"]} if record.get("step") is not None else {}) | metrics
     return {}

@@ -25,9 +25,10 @@ def parse_size(value: str | float) -> int:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return round(value)
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not match or match[2] not in _SIZES:
+    size = float(match[1]) * _SIZES[match[2]] if match and match[2] in _SIZES else float("inf")
+    if size == float("inf"):
         raise ConfigError(f"not a size: {value!r}", 'write bytes, or a text such as "512MiB", "2GiB", "1.5GB"')
-    return round(float(match[1]) * _SIZES[match[2]])
+    return round(size)
 
 
 def format_size(size: float) -> str:
@@ -50,7 +51,7 @@ def parse_duration(value: str | float) -> float:
     total, rest = 0.0, value if isinstance(value, str) else ""
     while rest and (match := _PART.match(rest)) and match[2] in _SECONDS:
         total, rest = total + float(match[1]) * _SECONDS[match[2]], rest[match.end() :]
-    if rest or not isinstance(value, str) or not value.strip():
+    if rest or not isinstance(value, str) or not value.strip() or total == float("inf"):
         raise ConfigError(f"not a duration: {value!r}", 'write seconds, or a text such as "90s", "45m", "1h30m", "2d"')
     return total
 

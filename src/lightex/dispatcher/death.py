@@ -6,7 +6,6 @@ import os
 import re
 import signal
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from lightex.core import journal
@@ -94,12 +93,9 @@ def last_lines(run: RunDir) -> list[str]:
 
 def _said(run: RunDir) -> Record:
     """The `finish` record that the run's logger wrote last, or nothing."""
-    path = run.records_file()
-    with suppress(FileNotFoundError):
-        records, _ = journal.read_from(path, max(0, path.stat().st_size - _TAIL))
-        said = records[-1].get("finish") if records else None
-        return said if isinstance(said, dict) else {}
-    return {}
+    records = journal.tail(run.records_file(), _TAIL)
+    said = records[-1].get("finish") if records else None
+    return said if isinstance(said, dict) else {}
 
 
 def _exception(lines: Sequence[str]) -> str | None:

@@ -163,11 +163,8 @@ def picture(
 
 def last_usage(run: Summary, now: float) -> dict[str, Any]:
     """The last sample of what a run uses, if it is fresh."""
-    path = f"{run.dir}/usage.jsonl"
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  this is done for every run that is shown
-            start = max(0, file.seek(0, 2) - _TAIL)
-        found = [record for record in journal.read(path, start) if "time" in record]
+        found = [record for record in journal.tail(f"{run.dir}/usage.jsonl", _TAIL) if "time" in record]
     except OSError:
         return {}
     return found[-1] if found and now - float(found[-1]["time"]) < _STALE else {}

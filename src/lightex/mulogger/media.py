@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core import jsonlib
-from lightex.core.errors import LightexError
+from lightex.core.errors import LightexError, needing
 from lightex.core.journal import jsonable
 
 MOST_BINS = 64
@@ -29,10 +29,8 @@ def write_image(image: Any, path: Path) -> dict[str, Any]:
     Raises:
         LightexError: it is no image, or Pillow is missing.
     """
-    try:
+    with needing("log_image needs", "pillow"):
         from PIL import Image
-    except ModuleNotFoundError as error:
-        raise LightexError("log_image needs Pillow", "pip install pillow") from error
 
     picture = image if isinstance(image, Image.Image) else Image.fromarray(_pixels(image))
     path = path.with_name(f"{path.name}.png")

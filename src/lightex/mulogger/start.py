@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.journal import cut_torn_line, open_for_append
 from lightex.core.liveness import alive, host, process_mark, user
-from lightex.core.root import Root, claim
+from lightex.core.root import Root, claim, random_letters
+from lightex.core.root import run_id as name_of_run
 from lightex.core.rundir import RUNNING, RunDir
 from lightex.mulogger.environment import environment
 from lightex.mulogger.run import Run, verdict
@@ -165,7 +166,7 @@ def _rank() -> int:
 def _start_local(root: Root, experiment: str) -> RunDir:
     created = time.time()
     identity = {
-        "id": (run_id := root.new_run_id(created)),
+        "id": (run_id := name_of_run(created, random_letters(5))),
         "experiment": experiment,
         "command": [sys.executable, *sys.argv],
         "engine": "local",
@@ -179,10 +180,7 @@ def _start_local(root: Root, experiment: str) -> RunDir:
 
 
 def _go_on(root: Root, prefix: str) -> RunDir:
-    found = root.find(prefix)
-    if len(found) != 1:
-        raise NotFoundError(f"'{prefix}' means {len(found)} runs", "name one of them")
-    directory = found[0]
+    directory = root.find_run(prefix)
     events = directory.events()
     if events and events[-1].get("state") == RUNNING and alive(events[-1].get("process")):
         raise LightexError(f"run {directory.short_id} is still running", "start a run of its own, or wait for its end")

@@ -8,6 +8,7 @@ import inspect
 import sys
 import types
 import typing
+from collections.abc import Callable, Hashable
 from dataclasses import MISSING, Field, dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -78,9 +79,18 @@ def _slots(cls: type) -> dict[str, Slot]:
     found = {}
     for field in dataclasses.fields(cls):
         if field.init:
-            kind = hints[field.name]
+            kind = _with_hash(hints[field.name])
             found[field.name] = Slot(field.name, kind, field, kind is Any or isinstance(kind, TypeVar))
     return found
+
+
+def _with_hash(kind: Any) -> Any:
+    """A type without marks, `Annotated[T, mark]`, that have no hash: they are for others."""
+    if get_origin(kind) is not Annotated:
+        return kind
+    plain, *marks = get_args(kind)
+    kept = [mark for mark in marks if isinstance(mark, Hashable)]
+    return Annotated[(plain, *kept)] if kept else plain
 
 
 def members(kind: Any) -> tuple[type, ...]:
@@ -140,26 +150,37 @@ def type_name(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind))
 
 
+def a(name: str) -> str:
+    """A word with its article."""
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
+
+
 def where_is(cls: type) -> str:
     """Where a class or its source stands: `lxconfig.py:6`; its module where that is not known."""
-    try:
-        file = Path(inspect.getsourcefile(cls) or "")
-        line = _class_line(file, file.stat().st_mtime_ns, cls.__qualname__.rpartition(".")[2])
-    except (TypeError, OSError):
-        return str(getattr(cls, "__source__", cls.__module__))
-    return f"{shown_path(file)}:{line}"
+    return _where(cls, lambda node: node)
 
 
 def where_field(cls: type, name: str) -> str:
     """Where a field of a class stands."""
     for owner in cls.__mro__:
         if name in inspect.get_annotations(owner):
-            try:
-                file = Path(inspect.getsourcefile(owner) or "")
-                return f"{shown_path(file)}:{_field_lines(file, file.stat().st_mtime_ns, owner.__name__)[name]}"
-            except (TypeError, OSError, KeyError):
-                return str(getattr(owner, "__source__", owner.__module__))
+            return _where(owner, lambda node: next(n for n in node.body if _names(n, name)))
     return where_is(cls)
+
+
+def _names(node: ast.stmt, name: str) -> bool:
+    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name
+
+
+def _where(cls: type, part: Callable[[ast.ClassDef], ast.stmt]) -> str:
+    """Where a part of a class stands."""
+    try:
+        file = Path(inspect.getsourcefile(cls) or "")
+        nodes = ast.walk(_tree(file, file.stat().st_mtime_ns))
+        found = next(node for node in nodes if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
+        return f"{shown_path(file)}:{part(found).lineno}"
+    except (TypeError, OSError, SyntaxError, StopIteration):
+        return str(getattr(cls, "__source__", cls.__module__))
 
 
 def declaration(cls: type, name: str) -> str:
@@ -188,22 +209,3 @@ def caller(depth: int) -> str:
 @lru_cache(maxsize=64)
 def _tree(file: Path, _modified: int) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
-
-
-def _class(file: Path, modified: int, name: str) -> ast.ClassDef:
-    for node in ast.walk(_tree(file, modified)):
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return node
-    raise KeyError(name)
-
-
-def _class_line(file: Path, modified: int, name: str) -> int:
-    try:
-        return _class(file, modified, name).lineno
-    except (KeyError, SyntaxError) as error:
-        raise OSError(name) from error
-
-
-def _field_lines(file: Path, modified: int, name: str) -> dict[str, int]:
-    body = _class(file, modified, name).body
-    return {n.target.id: n.lineno for n in body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}

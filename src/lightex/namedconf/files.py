@@ -15,6 +15,7 @@ from lightex.core import jsonlib
 from lightex.core.errors import ConfigError, did_you_mean
 from lightex.namedconf.classes import is_config, members, shown_path, slots, tags
 from lightex.namedconf.layers import Source, change, locate, remember
+from lightex.namedconf.quick import parse
 from lightex.namedconf.search import Search, search
 from lightex.namedconf.space import integers, loguniform, uniform
 from lightex.namedconf.sweep import NOTHING, Points, Sweep, grid, points, sample, sweep, zipped
@@ -95,15 +96,13 @@ def _read(file: Path, _modified: int) -> tuple[dict[str, Any], dict[tuple[str, .
             data: Any = tomllib.loads(text)
         elif file.suffix == ".json":
             data = jsonlib.loads(text)
-            _, lines = _yaml(text)
+            _, lines = _yaml(text, shown)
         else:
-            data, lines = _yaml(text)
+            data, lines = _yaml(text, shown)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{shown} does not parse: {error}") from None
     except jsonlib.JSONDecodeError as error:
         raise ConfigError(f"{shown}:{error.lineno}:{error.colno}: {error.msg}") from None
-    except _YamlError as error:
-        raise ConfigError(f"{shown}:{error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {shown}: {error}") from None
     if not isinstance(data, dict):
@@ -111,13 +110,9 @@ def _read(file: Path, _modified: int) -> tuple[dict[str, Any], dict[tuple[str, .
     return data, lines
 
 
-class _YamlError(Exception):
-    """Line, column and problem of a YAML text."""
-
-
-def _yaml(text: str) -> tuple[Any, dict[tuple[str, ...], int]]:
+def _yaml(text: str, shown: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     lines: dict[tuple[str, ...], int] = {}
 
@@ -133,7 +128,9 @@ def _yaml(text: str) -> tuple[Any, dict[tuple[str, ...], int]]:
             walk(node, ())
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _YamlError(f"{mark.line + 1}:{mark.column + 1}: {error.problem or error.context}") from None
+        raise ConfigError(f"{shown}:{mark.line + 1}:{mark.column + 1}: {error.problem or error.context}") from None
+    except YAMLError as error:  # a character that YAML has not
+        raise ConfigError(f"{shown} does not parse: {error}") from None
     return data, lines
 
 
@@ -158,8 +155,6 @@ def _apply(config: Any, body: Mapping[str, Any], at: tuple[str, ...], file: Path
 
 def _whole(body: dict[str, Any], root_class: type, own: Source, name: str) -> Any:
     """A config that extends nothing: its open fields become dataclasses whose types are those of the values."""
-    from lightex.namedconf.schema import parse
-
     known, values = slots(root_class), {}
     for key, value in body.items():
         if key not in known:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, over
 from lightex.core.errors import ConfigError, did_you_mean
 from lightex.core.naming import flatten
 from lightex.namedconf.classes import (
+    a,
     caller,
     is_config,
     members,
@@ -199,7 +200,7 @@ class _Change:
         classes = members(kind)
         if node is None and classes:
             return self._from_nothing(classes, kind, parts, depth, owner)
-        raise self._error(f"{place} is {_a(type_name(type(node)))} and has no field '{name}'")
+        raise self._error(f"{place} is {a(type_name(type(node)))} and has no field '{name}'")
 
     def _from_nothing(self, classes: tuple[type, ...], kind: Any, parts: list[str], depth: int, owner: Any) -> Any:
         """A change inside a dataclass that is not there yet (None): it is made of its defaults."""
@@ -282,7 +283,3 @@ class _Locate(_Change):
 
 def _fields_of(cls: type) -> str:
     return f"fields of {cls.__name__} ({where_is(cls)}): {', '.join(slots(cls))}"
-
-
-def _a(name: str) -> str:
-    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"

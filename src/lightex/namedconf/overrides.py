@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -138,8 +139,8 @@ def _range(path: str, given: str, arguments: Sequence[str]) -> list[int | float]
     start, stop, step = (0, numbers[0], 1) if len(numbers) == 1 else (*numbers, 1)[:3]
     if step == 0:
         raise ConfigError(f"{path}={given}: the step must not be 0")
-    count = max(0, -int(-(stop - start) / step // 1)) if step > 0 else max(0, -int(-(start - stop) / -step // 1))
-    values = [start + number * step for number in range(count)]
+    steps = (stop - start) / step  # 3.0000000000000004 of them are 3: the stop is left out
+    values = [start + number * step for number in range(math.ceil(round(steps, 9)))]
     if not values:
         raise ConfigError(f"{path}={given} is empty", "range(start, stop, step) leaves out its stop")
     return [round(value, 12) if isinstance(value, float) else value for value in values]

@@ -36,6 +36,8 @@ def quick(kind: Any, value: Any) -> Any:
     if kind is Any or isinstance(kind, TypeVar):
         return value
     origin, parts = get_origin(kind), get_args(kind)
+    if not parts:  # typing.List, which says nothing of what it holds
+        return MISS
     if origin is Literal:
         return value if any(value == part and type(value) is type(part) for part in parts) else MISS
     if origin is Annotated:

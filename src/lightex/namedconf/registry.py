@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core.errors import ConfigError, LightexError, NotFoundError, did_you_mean
+from lightex.core.root import PROJECT_FILES, project_folder
 from lightex.namedconf.classes import is_config, shown_path
 from lightex.namedconf.layers import Source
 from lightex.namedconf.search import Search
 from lightex.namedconf.sweep import Sweep
 
-STEM = "lxconfig"
 _OURS = Path(__file__).parents[1]
 SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 
@@ -66,9 +66,9 @@ class Registry:
 
     def __init__(self, folder: Path, root_class: type) -> None:
         self.folder, self.root_class = folder, root_class
-        python = folder / f"{STEM}.py"
+        python, *others = (folder / name for name in PROJECT_FILES)
         self._python = _load_python(python, root_class) if python.is_file() else {}
-        self._files = [folder / f"{STEM}{suffix}" for suffix in SUFFIXES if (folder / f"{STEM}{suffix}").is_file()]
+        self._files = [file for file in others if file.is_file()]
 
     @classmethod
     def load(cls, start: Path, root_class: type) -> Registry:
@@ -77,9 +77,7 @@ class Registry:
         Raises:
             ConfigError: lxconfig.py raises or does not parse.
         """
-        names = [f"{STEM}.py", *(f"{STEM}{suffix}" for suffix in SUFFIXES)]
-        folders = (start, *start.parents)
-        return cls(next((f for f in folders if any((f / name).is_file() for name in names)), start), root_class)
+        return cls(project_folder(start) or start, root_class)
 
     def names(self) -> list[Named]:
         """All that has a name in the lxconfig files, as it stands there.
@@ -148,11 +146,11 @@ def _load_python(file: Path, root_class: type) -> dict[str, Named]:
 
 
 def _execute(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(STEM, file)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
         raise ConfigError(f"cannot load {file}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[STEM] = module  # dataclasses look their annotations up there
+    sys.modules[file.stem] = module  # dataclasses look their annotations up there
     if str(file.parent) not in sys.path:
         sys.path.insert(0, str(file.parent))
     try:

@@ -8,11 +8,11 @@ from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
-from pydantic import BeforeValidator, ConfigDict, GetCoreSchemaHandler, Strict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, GetCoreSchemaHandler, Strict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
 from lightex.core.errors import ConfigError
-from lightex.namedconf.classes import declaration, is_config_class, members, slots, tags, type_name
+from lightex.namedconf.classes import a, declaration, is_config_class, members, slots, tags, type_name
 from lightex.namedconf.tree import to_tree
 
 _NONFINITE = ("NaN", "Infinity", "-Infinity")
@@ -31,23 +31,16 @@ def parse(kind: Any, value: Any, path: str, where: str, owner: type | None = Non
     Raises:
         ConfigError: it is not of that type; names path, type, value and where it came from.
     """
-    if type(value) is kind and kind in (int, float, str, bool):
-        return value
     try:
         return _adapter(kind).validate_python(to_tree(value, kind=kind, path=path))
     except ValidationError as error:
         raise _explain(error, kind, value, path, where, owner) from None
 
 
-def json_schema(kind: Any) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a type."""
-    return _adapter(kind).json_schema(ref_template="#/$defs/{model}")
-
-
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     try:
-        return TypeAdapter(_typed(kind), config=ConfigDict(arbitrary_types_allowed=False))
+        return TypeAdapter(_typed(kind))
     except RecursionError:
         raise ConfigError(f"{type_name(kind)} contains itself", "a config is a tree of finite depth") from None
 
@@ -181,8 +174,7 @@ def _explain(error: ValidationError, kind: Any, value: Any, path: str, where: st
             )
         case "literal_error" | "enum":
             return ConfigError(f"{place} must be {fault['ctx']['expected']}, got {_brief(given)}{source}", *details)
-    article = "an" if type_name(wanted)[:1] in "aeiou" else "a"
-    words = f"must be {article} {type_name(wanted)}"
+    words = f"must be {a(type_name(wanted))}"
     if not fault["type"].endswith(("_type", "_parsing", "_from_float", "_error")):  # a constraint of the user's
         words = fault["msg"][0].lower() + fault["msg"][1:].replace("nput should", "t should")
     return ConfigError(f"{place} {words}, got {_brief(given)}{source}", *details)
@@ -224,10 +216,11 @@ def config_schema(config: Any) -> dict[str, Any]:
             "description": "A named config, or a file, whose values hold where none is given.",
         },
         "sweep": {"type": ["object", "array"], "description": "Paths to lists of values, `zip`, `sample`; or points."},
+        "search": {"type": "object", "description": "A `space` of paths, `trials`, and what else `search` takes."},
     }
     definitions: dict[str, Any] = {}
     for name, slot in slots(type(config)).items():
-        found = json_schema(slot.type_of(getattr(config, name)))
+        found = _adapter(slot.type_of(getattr(config, name))).json_schema()
         definitions |= found.pop("$defs", {})
         properties[name] = _all_optional(found)
     schema = {

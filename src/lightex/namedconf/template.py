@@ -40,7 +40,7 @@ def render(command: str | Sequence[str], context: Mapping[str, Any]) -> list[str
         ConfigError: the template does not parse, names what is not there, or needs a shell.
     """
     if isinstance(command, str):
-        return _fill(command, context, _words)
+        return _fill(command, context, _split)
     return [argument for word in command for argument in _fill(str(word), context, lambda text: [text])]
 
 
@@ -121,10 +121,6 @@ def _argument(value: Any) -> Any:
     if isinstance(tree, list):
         return _Values(text_of(item) for item in tree)
     return text_of(tree)
-
-
-def _words(text: str) -> list[str]:
-    return list(_split(text))
 
 
 @lru_cache(maxsize=1024)

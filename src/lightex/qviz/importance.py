@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from lightex.core.errors import LightexError
+from lightex.core.errors import LightexError, needing
 from lightex.core.summary import Summary
 
 _LEAST = 4  # runs: with fewer there is nothing to learn
@@ -24,11 +24,9 @@ def importance(runs: Sequence[Summary], metric: str, params: Sequence[str]) -> d
     Raises:
         LightexError: Optuna or scikit-learn is missing, there are too few runs, or they differ in nothing.
     """
-    try:
+    with needing("importance needs", "'lightex[importance]'"):
         import optuna
         from optuna.importance import FanovaImportanceEvaluator
-    except ModuleNotFoundError:
-        raise LightexError("importance needs Optuna and scikit-learn", "pip install 'lightex[importance]'") from None
 
     if not metric:
         raise LightexError("importance needs a metric, and these runs have none")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightex.core.errors import LightexError
+from lightex.core.errors import LightexError, needing
 from lightex.core.units import format_duration
 from lightex.qviz.curves import Curve
 
@@ -44,10 +44,8 @@ def to_text(curves: Sequence[Curve], metric: str, axis: str, log: bool, width: i
         LightexError: plotille is missing, or no point is positive and y is logarithmic.
     """
     _check(curves, metric, log)
-    try:
+    with needing("drawing in the terminal needs", "'lightex[plot]'"):
         import plotille
-    except ModuleNotFoundError:
-        raise LightexError("drawing in the terminal needs plotille", "pip install 'lightex[plot]'") from None
 
     figure = plotille.Figure()
     begin, unit, figure.x_label = _clock(curves) if axis == "wall" else (0.0, 1.0, axis)
@@ -107,11 +105,9 @@ def to_file(path: Path, curves: Sequence[Curve], metric: str, axis: str, log: bo
         OSError: the file cannot be written.
     """
     _check(curves, metric, log)
-    try:
+    with needing("drawing to a file needs", "'lightex[plot]'"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise LightexError("drawing to a file needs matplotlib", "pip install 'lightex[plot]'") from None
 
     legend = len(curves) <= MOST
     figure = Figure(figsize=(10 if legend else 8, 5), layout="constrained")

@@ -9,7 +9,7 @@ from datetime import time as clock
 from decimal import Decimal
 from typing import Any
 
-from lightex.core.errors import LightexError
+from lightex.core.errors import LightexError, needing
 from lightex.core.index import Index
 from lightex.core.journal import number
 from lightex.core.root import Root
@@ -47,10 +47,8 @@ def query(index: Index, statement: str) -> Table:
     Raises:
         LightexError: it is no SELECT, DuckDB does not understand it, or is missing.
     """
-    try:
+    with needing("SQL needs", "'lightex[sql]'"):
         import duckdb
-    except ModuleNotFoundError:
-        raise LightexError("SQL needs DuckDB", "pip install 'lightex[sql]'") from None
 
     connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
     connection.execute("SET python_enable_replacements = false")  # names of tables are no variables of ours

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core import jsonlib
-from lightex.core.errors import LightexError
+from lightex.core.errors import needing
 from lightex.core.journal import jsonable
 
 FORMATS = ("table", "csv", "json", "jsonl", "parquet")
@@ -63,10 +63,8 @@ class Table:
         Raises:
             LightexError: pyarrow is missing.
         """
-        try:
+        with needing("this needs", "'lightex[sql]'"):
             import pyarrow as pa
-        except ModuleNotFoundError:
-            raise LightexError("this needs pyarrow", "pip install 'lightex[sql]'") from None
 
         return pa.table({name: _arrow(pa, self.column(name)) for name in self.columns})
 
@@ -89,10 +87,8 @@ class Table:
         Raises:
             LightexError: pandas is missing.
         """
-        try:
+        with needing("this needs", "pandas"):
             import pandas as pd
-        except ModuleNotFoundError:
-            raise LightexError("this needs pandas", "pip install pandas") from None
         return pd.DataFrame(self.rows, columns=self.columns)
 
     def to_polars(self) -> Any:
@@ -101,10 +97,8 @@ class Table:
         Raises:
             LightexError: polars is missing.
         """
-        try:
+        with needing("this needs", "polars"):
             import polars as pl
-        except ModuleNotFoundError:
-            raise LightexError("this needs polars", "pip install polars") from None
         return pl.DataFrame({name: _of_one_kind(self.column(name)) for name in self.columns}, strict=False)
 
 

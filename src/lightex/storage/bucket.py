@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightex.core.errors import ConfigError, NotFoundError, StorageError
+from lightex.core.errors import ConfigError, StorageError, needing
 from lightex.storage.objects import DIGEST, EXECUTABLE, SMALL, Object, Source, described, fetch_file
 from lightex.storage.refusals import AwayError, in_words, status
 from lightex.storage.store import Place
@@ -22,10 +22,6 @@ _BATCH = 1000  # objects that one request can delete
 
 class ChangingError(StorageError):
     """A file that changes, or goes away, while it is being sent: it may be sent later."""
-
-
-def _nobody(_count: int) -> None:
-    """Tells nobody how many bytes went by."""
 
 
 class Bucket:
@@ -78,20 +74,15 @@ class Bucket:
         with in_words(self.url, self._endpoint):
             self._client.list_objects_v2(Bucket=self._name, Prefix=self._folder, MaxKeys=1)
 
-    def list(self, prefix: str = "", after: str | None = None) -> Iterator[Object]:
+    def list(self, prefix: str = "") -> Iterator[Object]:
         """The objects whose keys begin with a prefix, in the order of their keys' bytes.
-
-        Args:
-            prefix: of keys.
-            after: leave out keys up to and with this one.
 
         Raises:
             StorageError: it cannot be listed.
         """
-        more = {"StartAfter": self._folder + after} if after is not None else {}
         pages = self._client.get_paginator("list_objects_v2")
         with in_words(self.url + prefix, self._endpoint):
-            for page in pages.paginate(Bucket=self._name, Prefix=self._folder + prefix, **more):
+            for page in pages.paginate(Bucket=self._name, Prefix=self._folder + prefix):
                 for item in page.get("Contents", ()):
                     yield Object(item["Key"][len(self._folder) :], item["Size"], item["ETag"].strip('"'))
 
@@ -135,7 +126,7 @@ class Bucket:
         """
         return self._write(key, data, {})
 
-    def put(self, path: Path, key: str, progress: Callable[[int], None] = _nobody) -> Object:
+    def put(self, path: Path, key: str, progress: Callable[[int], None] = lambda _: None) -> Object:
         """Write a file as an object, with its SHA-256; a large one in several pieces at once.
 
         Args:
@@ -179,7 +170,7 @@ class Bucket:
         unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
         return self.head(key) if unchanged else None
 
-    def get(self, key: str, path: Path, progress: Callable[[int], None] = _nobody) -> Object:
+    def get(self, key: str, path: Path, progress: Callable[[int], None] = lambda _: None) -> Object:
         """Bring an object into a file, whole and compared with its checksum, or not at all.
 
         A large one comes by way of `.NAME.part` beside; one that was interrupted goes on from there.
@@ -218,11 +209,11 @@ class Bucket:
             reply = self._client.put_object(Bucket=self._name, Key=self._folder + key, Body=data, Metadata=about)
         return Object(key, len(data), reply["ETag"].strip('"'), about)
 
-    def _unless_missing(self, ask: Callable[..., Any], key: str, **more: str) -> Any:
+    def _unless_missing(self, ask: Callable[..., Any], key: str) -> Any:
         from botocore.exceptions import ClientError
 
         try:
-            return ask(Bucket=self._name, Key=self._folder + key, **more)
+            return ask(Bucket=self._name, Key=self._folder + key)
         except ClientError as error:
             if status(error) == 404 and error.response["Error"].get("Code") != "NoSuchBucket":
                 return None
@@ -243,14 +234,10 @@ class Bucket:
 
 
 def _client(url: str, endpoint: str | None) -> Any:
-    try:
+    with needing(f"{url} needs", "'lightex[s3]'"):
         import boto3
         from botocore.config import Config
         from botocore.exceptions import InvalidRegionError
-    except ModuleNotFoundError as error:
-        raise NotFoundError(
-            f"{url} needs the package '{error.name}', which is not installed", "pip install 'lightex[s3]'"
-        ) from error
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path"} if endpoint else {},

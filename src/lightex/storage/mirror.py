@@ -111,7 +111,36 @@ class Mirror:
         Raises:
             StorageError: it cannot be read or sent; the next time goes on from there.
         """
-        return self._push(folder, owned, last=whole)
+        if not folder.is_dir():
+            raise StorageError(f"{folder} is gone", "nothing is sent of a run that was removed")
+        try:
+            if not self._learned:
+                _, self._files, self._logs = self._listing()
+                self._learned = True
+            found = {path: about for path, about in files_below(folder) if owned(path)}
+            logs = [path for path in found if _is_log(path)]
+            count = self._push_logs(folder, logs, whole)
+            changed = [path for path, about in found.items() if not _is_log(path) and self._is_due(path, about, whole)]
+            written: list[str] = []
+            failed: list[StorageError] = []  # one file must not hold up the others
+
+            def send(path: str) -> None:
+                try:
+                    if self._send(folder / path, path, found[path], whole):
+                        written.append(path)
+                except AwayError:
+                    raise
+                except StorageError as error:
+                    failed.append(error)
+
+            each(changed, send, lambda: self._push_logs(folder, logs), _LOGS)
+            self._remove_there([path for path in self._ever if path not in found and owned(path)])
+        except BaseException:
+            self._forget_sent()  # what was half done is learned by listing
+            raise
+        if failed:
+            raise failed[0]
+        return count + len(written)
 
     def finish(self, folder: Path, owned: Owned, writer: int, attempt: int) -> None:
         """Send all for the last time, compared in full, and say what there is.
@@ -125,7 +154,7 @@ class Mirror:
         Raises:
             StorageError: it cannot be read or sent.
         """
-        self._push(folder, owned, last=True)
+        self.push(folder, owned, whole=True)
         there = {path: {"size": seen.size, "sha256": seen.sha256} for path, seen in self._sent.items() if owned(path)}
         for path, _ in files_below(folder):
             if owned(path) and _is_log(path):
@@ -213,38 +242,6 @@ class Mirror:
         self._bucket.delete([first])
         self._bucket.delete([key for key in keys if key != first])
         self._forget_sent()
-
-    def _push(self, folder: Path, owned: Owned, last: bool) -> int:
-        if not folder.is_dir():
-            raise StorageError(f"{folder} is gone", "nothing is sent of a run that was removed")
-        try:
-            if not self._learned:
-                _, self._files, self._logs = self._listing()
-                self._learned = True
-            found = {path: about for path, about in files_below(folder) if owned(path)}
-            logs = [path for path in found if _is_log(path)]
-            count = self._push_logs(folder, logs, last)
-            changed = [path for path, about in found.items() if not _is_log(path) and self._is_due(path, about, last)]
-            written: list[str] = []
-            failed: list[StorageError] = []  # one file must not hold up the others
-
-            def send(path: str) -> None:
-                try:
-                    if self._send(folder / path, path, found[path], last):
-                        written.append(path)
-                except AwayError:
-                    raise
-                except StorageError as error:
-                    failed.append(error)
-
-            each(changed, send, lambda: self._push_logs(folder, logs), _LOGS)
-            self._remove_there([path for path in self._ever if path not in found and owned(path)])
-        except BaseException:
-            self._forget_sent()  # what was half done is learned by listing
-            raise
-        if failed:
-            raise failed[0]
-        return count + len(written)
 
     def _push_logs(self, folder: Path, names: Iterable[str], thorough: bool = False) -> int:
         count = 0

@@ -74,17 +74,7 @@ class Source:
 
 
 def fetch_file(source: Source, path: Path, progress: Callable[[int], None]) -> Object:
-    """Bring an object into a file. A large one comes by way of `.NAME.part` beside, and goes on where it broke off.
-
-    Args:
-        source: the object.
-        path: the file; its folder is made.
-        progress: told of bytes that went by.
-
-    Raises:
-        FullDiskError: there is no room.
-        StorageError: the object cannot be read or is damaged, or the file cannot be written.
-    """
+    """See `Bucket.get`."""
     part = _part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -158,8 +158,8 @@ class Receiver:
         self._bucket, self._prefix = bucket, prefix
         self._applied: list[Segment] | None = None  # those that the file is made of; None: not known yet
 
-    def receive(self, path: Path, segments: Sequence[Segment]) -> bool:
-        """Bring the file to where its objects are, by a listing; returns whether that changed it.
+    def receive(self, path: Path, segments: Sequence[Segment]) -> None:
+        """Bring the file to where its objects are, by a listing.
 
         Only bytes that differ are written. Objects behind a gap wait for what is missing; a file without objects stays
         as it is.
@@ -169,7 +169,7 @@ class Receiver:
         """
         there = whole_run(segments)
         if not there:
-            return False
+            return
         try:
             size = path.stat().st_size
         except FileNotFoundError:
@@ -178,12 +178,12 @@ class Receiver:
         gap = len(there) < len(segments)
         if len(kept) == len(there) and (size == there[-1].end or gap):
             self._applied = kept
-            return False
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                return self._apply(descriptor, kept, there, not gap)
+                self._apply(descriptor, kept, there, not gap)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -205,32 +205,26 @@ class Receiver:
                     kept.append(segment)
         return kept
 
-    def _apply(self, descriptor: int, kept: list[Segment], there: Sequence[Segment], cut: bool) -> bool:
-        changed = False
+    def _apply(self, descriptor: int, kept: list[Segment], there: Sequence[Segment], cut: bool) -> None:
         self._applied = kept
         for segment in there[len(kept) :]:
             found = self._bucket.read_object(f"{self._prefix}{segment.offset:016d}")
             if found is None or found[0].etag != segment.etag or len(found[1]) != segment.size:
-                return changed  # it was written anew since it was listed: the next listing tells more
-            changed |= _put(descriptor, segment.offset, found[1])
+                return  # it was written anew since it was listed: the next listing tells more
+            _put(descriptor, segment.offset, found[1])
             kept.append(segment)
         if cut and os.fstat(descriptor).st_size > there[-1].end:
             os.ftruncate(descriptor, there[-1].end)  # its writer has cut its end off
-            changed = True
-        return changed
 
 
-def _put(descriptor: int, offset: int, data: bytes) -> bool:
+def _put(descriptor: int, offset: int, data: bytes) -> None:
     """Make the file have these bytes there, and cut off what differs; the file reaches to the offset at least."""
     here = os.pread(descriptor, len(data), offset)
     same = len(here)
     if here != data[:same]:
         same = next(number for number, (one, other) in enumerate(zip(here, data, strict=False)) if one != other)
         os.ftruncate(descriptor, offset + same)
-    if same == len(data):
-        return False
     write_whole(descriptor, data[same:])
-    return True
 
 
 def _md5(data: bytes) -> str:

@@ -73,7 +73,10 @@ def find(given: str | Store, project: Path, what: str) -> Place:
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", store.url):
         path = (project / Path(store.url).expanduser()).absolute()
         return Place("path", "", str(path), path, store)
-    parts = urlsplit(store.url)
+    try:
+        parts = urlsplit(store.url)
+    except ValueError:  # such as brackets that are not closed
+        parts = urlsplit("")
     if parts.scheme not in KINDS or not parts.netloc or parts.query or parts.fragment or ".." in parts.path.split("/"):
         raise ConfigError(
             f"{what}: '{store.url}' is no store",

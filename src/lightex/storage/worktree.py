@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from lightex.core.errors import ConfigError, StorageError
 from lightex.core.journal import cannot_write
@@ -29,14 +28,12 @@ class Packed:
         digest: 64 hex digits of the SHA-256 of the archive; equal trees have the same.
         file: tree.DIGEST.tar.gz.
         base: the folder that its names are relative to: the top of the git repository, or the project's folder.
-        size: bytes of the files in it.
         left_out: what is not in it: files named like secrets, and links that lead out of the tree.
     """
 
     digest: str
     file: Path
     base: Path
-    size: int
     left_out: tuple[str, ...]
 
 
@@ -58,9 +55,7 @@ def pack(project: Path, into: Path, limit: int) -> Packed:
     """
     top = snapshot.git(project, "rev-parse", "--show-toplevel")
     base = Path(os.fsdecode(top.removesuffix(b"\n"))) if top else project.absolute()
-    tracked = set(_tracked(base, "")) if top else set()
-    names = sorted(tracked | set(_untracked(base, "") if top else snapshot.all_files(base)))
-    kept, left_out = _choose(base, names, tracked)
+    kept, left_out = _choose(base, dict(_files(base, "")) if top else dict.fromkeys(snapshot.all_files(base), False))
     total = sum(kept.values())
     if total > limit:
         raise _too_large(base, kept, total, limit)
@@ -69,10 +64,10 @@ def pack(project: Path, into: Path, limit: int) -> Packed:
         with tempfile.NamedTemporaryFile(dir=into, prefix=".tree.", suffix=".part", delete=False) as file:
             staged = Path(file.name)
             try:
-                _write(file, base, sorted(kept))
+                snapshot.write_archive(file, base, sorted(kept))
                 file.close()
                 digest = digest_of(staged)
-                packed = Packed(digest, into / f"tree.{digest}.tar.gz", base, total, tuple(left_out))
+                packed = Packed(digest, into / f"tree.{digest}.tar.gz", base, tuple(left_out))
                 staged.replace(packed.file)
             except BaseException:
                 staged.unlink(missing_ok=True)
@@ -152,26 +147,21 @@ def _open_modes(into: Path, tar: tarfile.TarFile, before: set[Path]) -> None:
         folder.chmod(0o777 & ~umask)
 
 
-def _tracked(top: Path, prefix: str) -> Iterator[str]:
-    """The tracked files of a repository, and of those that are tracked within it as commits (submodules)."""
+def _files(top: Path, prefix: str) -> Iterator[tuple[str, bool]]:
+    """The files of a repository that it does not ignore, and of those within it; each with whether it is tracked.
+
+    What is tracked in a repository that is not tracked itself counts as untracked.
+    """
     for name in _listed(top, "--cached"):
-        if (top / name).is_dir() and not (top / name).is_symlink():
-            yield from _tracked(top / name, f"{prefix}{name}/") if _is_top(top / name) else ()
+        if (top / name).is_dir() and not (top / name).is_symlink():  # a submodule, if it is there
+            yield from _files(top / name, f"{prefix}{name}/") if _is_top(top / name) else ()
         else:
-            yield prefix + name
-
-
-def _untracked(top: Path, prefix: str) -> Iterator[str]:
-    """The untracked files of a repository that it does not ignore, and of repositories within it, all files."""
-    for name in _listed(top, "--cached"):
-        if (top / name).is_dir() and not (top / name).is_symlink() and _is_top(top / name):
-            yield from _untracked(top / name, f"{prefix}{name}/")
+            yield prefix + name, True
     for name in _listed(top, "--others", "--exclude-standard"):
         if name.endswith("/"):  # a repository of its own
-            yield from _tracked(top / name, prefix + name)
-            yield from _untracked(top / name, prefix + name)
+            yield from ((inner, False) for inner, _ in _files(top / name, prefix + name))
         else:
-            yield prefix + name
+            yield prefix + name, False
 
 
 def _is_top(folder: Path) -> bool:
@@ -185,12 +175,12 @@ def _listed(top: Path, *options: str) -> list[str]:
     return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
 
-def _choose(base: Path, names: list[str], tracked: set[str]) -> tuple[dict[str, int], list[str]]:
-    """The names to pack with their sizes, and those that are left out though somebody may look for them."""
+def _choose(base: Path, names: Mapping[str, bool]) -> tuple[dict[str, int], list[str]]:
+    """Of names, each with whether it is tracked: those to pack with their sizes, and those that are left out."""
     kept: dict[str, int] = {}
     left_out = []
     holds_runs = cache(snapshot.holds_runs)
-    for name in names:
+    for name, tracked in sorted(names.items()):
         if any(holds_runs(base / parent) for parent in PurePosixPath(name).parents if parent.name):
             continue
         path = base / name
@@ -204,7 +194,7 @@ def _choose(base: Path, names: list[str], tracked: set[str]) -> tuple[dict[str, 
             else:
                 kept[name] = 0
         elif stat.S_ISREG(about.st_mode):
-            if name not in tracked and snapshot.is_secret(path.name):
+            if not tracked and snapshot.is_secret(path.name):
                 left_out.append(name)
             else:
                 kept[name] = about.st_size
@@ -225,30 +215,3 @@ def _too_large(base: Path, kept: dict[str, int], total: int, limit: int) -> Conf
         f"the largest files: {', '.join(f'{name} ({format_size(kept[name])})' for name in largest)}",
         "name what is no code in .gitignore, move data to where storage.dirs names it, or raise storage.code_limit",
     )
-
-
-def _write(file: IO[bytes], base: Path, names: list[str]) -> None:
-    """A tar.gz that is the same for the same files: no times, no owners, none of the rights but to run."""
-    with (
-        gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0, compresslevel=6) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        for name in names:
-            _add(tar, base / name, name)
-
-
-def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
-    info = tarfile.TarInfo(name)
-    if path.is_symlink():
-        info.type, info.linkname = tarfile.SYMTYPE, os.readlink(path)  # noqa: PTH115  as it is written
-        tar.addfile(info)
-        return
-    with path.open("rb") as file:
-        about = os.fstat(file.fileno())
-        info.size, info.mode = about.st_size, 0o755 if about.st_mode & 0o100 else 0o644
-        try:
-            tar.addfile(info, file)
-        except OSError as error:
-            if error.errno is None:  # of tarfile's own
-                raise StorageError(f"{path} changes while it is being packed", "try again") from error
-            raise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from math import isnan
 from pathlib import Path
@@ -90,9 +90,7 @@ class Database:
 
     def write(self, entries: Iterable[Entry], removed: Sequence[int] = ()) -> None:
         """Put runs in, in place of what was known of them, and take others out, in one transaction."""
-        run = self.connection.execute
-        run("BEGIN IMMEDIATE")
-        try:
+        with self._transaction() as run:
             run("UPDATE clock SET version = version + 1, removed = removed + ?", (len(removed),))
             (version,) = run("SELECT version FROM clock").fetchone()
             for key in removed:
@@ -101,15 +99,20 @@ class Database:
             made = self._columns()
             for entry in entries:
                 self._write(entry, version, made)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """All that is executed in it, or nothing."""
+        run = self.connection.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            yield run
             run("COMMIT")
         except BaseException:
-            self._roll_back()
+            if self.connection.in_transaction:  # a full disk has ended it
+                run("ROLLBACK")
             self._names.clear()
             raise
-
-    def _roll_back(self) -> None:
-        if self.connection.in_transaction:  # a full disk has ended it
-            self.connection.execute("ROLLBACK")
 
     def _write(self, entry: Entry, version: int, made: Mapping[str, tuple[str, str, str]]) -> None:
         run, one = self.connection.execute, entry.summary
@@ -136,14 +139,10 @@ class Database:
 
     def set_state(self, key: int, status: str, reason: str | None) -> None:
         """Note what a run that has not changed is seen to be."""
-        run = self.connection.execute
-        run("BEGIN IMMEDIATE")
-        run("UPDATE clock SET version = version + 1")
-        run(
-            "UPDATE runs SET status = ?, reason = ?, version = (SELECT version FROM clock) WHERE key = ?",
-            (status, reason, key),
-        )
-        run("COMMIT")
+        changed = "UPDATE runs SET status = ?, reason = ?, version = (SELECT version FROM clock) WHERE key = ?"
+        with self._transaction() as run:
+            run("UPDATE clock SET version = version + 1")
+            run(changed, (status, reason, key))
 
     def column(self, kind: str, name: str, part: str = "last") -> str:
         """The column of `runs` that holds a parameter, a part of a metric, or a tag; made when it is first asked for.
@@ -156,9 +155,7 @@ class Database:
         found = self._find(kind, name, part)
         if found:
             return found
-        run = self.connection.execute
-        run("BEGIN IMMEDIATE")
-        try:
+        with self._transaction() as run:
             if not (found := self._find(kind, name, part)):
                 (count,) = run("SELECT coalesce(max(number), 0) FROM columns").fetchone()
                 if count > 1900:  # SQLITE_MAX_COLUMN is 2000
@@ -174,10 +171,6 @@ class Database:
                     f"UPDATE runs SET {found} = ? WHERE key = ?",  # noqa: S608
                     [each for each in cells if each[0] is not None],
                 )
-            run("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
         return found
 
     def _find(self, kind: str, name: str, part: str) -> str | None:

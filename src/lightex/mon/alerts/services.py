@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from lightex.core.errors import ConfigError, LightexError
+from lightex.core.errors import ConfigError, needing
 from lightex.mon.alerts.notice import Message
 from lightex.mon.alerts.targets import Target
 
@@ -32,10 +32,8 @@ def service(target: Target) -> Send:
     """
     if target.url.partition("://")[0].lower() == _DESKTOP:
         return _desktop
-    try:
+    with needing("alerts need", "'lightex[alerts]'"):
         import apprise
-    except ModuleNotFoundError as error:
-        raise LightexError(f"alerts need {error.name}", "pip install 'lightex[alerts]'") from None
     _hear()
     said: list[str] = []
     token = _heard.set(said)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lightex.core.errors import NotFoundError
-from lightex.core.plugins import lacking
+from lightex.core.errors import NotFoundError, needing
 from lightex.core.rundir import SUCCEEDED
 from lightex.mulogger.imports.desk import Desk
 
@@ -88,10 +87,8 @@ def open_peer(name: str, uri: str, experiment: str | None = None) -> Peer:
         NotFoundError: the peer's package is not installed (tells the pip install).
     """
     module = importlib.import_module(f"lightex.mulogger.imports.{name}")
-    try:
+    with needing(f"'{name}' needs", f"'lightex[{name}]'"):
         peer: Peer = getattr(module, PEERS[name])(uri, experiment)
-    except ModuleNotFoundError as error:
-        raise lacking(name, error) from error
     return peer
 
 

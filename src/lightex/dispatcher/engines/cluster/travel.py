@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from lightex.storage.refusals import AwayError, in_words
 from lightex.storage.store import Place
 
 _EVERY = 2.0  # seconds between two looks for what runs have written
+_NAMED = 5  # files that are not sent, of which the names are told
 _AT_ONCE = 4  # runs that are brought back at once
 
 
@@ -51,7 +52,7 @@ class Luggage:
                 self._trees[project, code] = worktree.pack(project, cache_folder() / "trees", parse_size(most))
             packed = self._trees[project, code]
             if packed.digest not in self._sent:
-                tell(f"sending the code to {remote.url}")
+                tell(f"sending the code to {remote.url}{_without(packed.left_out)}")
                 worktree.send(Bucket.of(remote), packed)
                 self._sent.add(packed.digest)
         return packed
@@ -249,3 +250,9 @@ class Returns:
                 waiting = [self._pool.submit(each.pull) for each in list(self._coming.values()) if not each.back]
                 for each in waiting:
                     each.exception()
+
+
+def _without(names: Sequence[str]) -> str:
+    """What is not sent, in words: a run that misses a file is told so here."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f", without {', '.join(names[:_NAMED])}{more} (secrets, or links out of it)" if names else ""
