@@ -11,19 +11,7 @@ from lightex.core.errors import LightexError
 
 
 def keep(source: Path, folder: Path, name: str | None = None) -> list[dict[str, Any]]:
-    """Copy a file or a whole folder into a run's artifacts.
-
-    Args:
-        source: what to keep.
-        folder: the run's artifacts folder.
-        name: where to put it below that; default: the source's own name.
-
-    Returns:
-        For each file its `path` (relative to the run's directory), `size` (bytes) and `sha256`.
-
-    Raises:
-        LightexError: the source is missing, or the name leads out of the folder.
-    """
+    """Copy a file or a folder below a run's artifacts folder; what `describe` says of each file."""
     target = folder / checked_name(name or source.name)
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.is_file())
@@ -46,7 +34,7 @@ def checked_name(name: str) -> PurePosixPath:
 
 
 def describe(path: Path, folder: Path) -> dict[str, Any]:
-    """What the record of a kept file says of it."""
+    """What the record of a kept file says of it: `path` (relative to the run's directory), `size` (bytes), `sha256`."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     relative = path.relative_to(folder.parent).as_posix()

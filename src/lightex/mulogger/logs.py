@@ -84,7 +84,14 @@ class Logs:
         self._write({"time": time(), "step": step, "text": {"name": name, "value": str(text)}})
 
     def log_image(self, name: str, image: Any, step: float | None = None, caption: str | None = None) -> Path:
-        """Keep an image: a PIL image, or an array (height, width[, channels]) of 0..255 or of floats of 0..1.
+        """Keep an image as PNG.
+
+        Args:
+            name: what it is shown under, at each step.
+            image: a PIL image, or an array (height, width), (height, width, 1 | 3 | 4) or, as PyTorch has them,
+                (1 | 3 | 4, height, width); integers of 0..255 or floats of 0..1.
+            step: as of `log`.
+            caption: shown with it.
 
         Returns:
             The PNG file.
@@ -104,7 +111,7 @@ class Logs:
         return self._keep_media("figure", name, step, lambda path: media.write_figure(figure, path))
 
     def log_table(self, name: str, table: Any, step: float | None = None, columns: Sequence[str] | None = None) -> Path:
-        """Keep a table: a DataFrame, a mapping of columns, mappings by row, or rows with the columns' names.
+        """Keep a table: a DataFrame (pandas, polars), a mapping of columns, mappings by row, or rows and their columns.
 
         Raises:
             LightexError: it has no names for its columns.
@@ -112,7 +119,9 @@ class Logs:
         return self._keep_media("table", name, step, lambda path: media.write_table(table, path, columns))
 
     def log_audio(self, name: str, samples: Any, rate: int, step: float | None = None) -> Path:
-        """Keep a sound as WAV: an array (time,) or (time, channels), floats of -1..1; rate in samples a second.
+        """Keep a sound as WAV: an array (time,) or (time, channels) of floats of -1..1 or 16-bit integers.
+
+        `rate` is in samples a second.
 
         Raises:
             LightexError: the array has another shape.
@@ -122,7 +131,9 @@ class Logs:
     def log_histogram(
         self, name: str, values: Any = None, step: float | None = None, *, edges: Any = None, counts: Any = None
     ) -> None:
-        """Record how values are distributed: the values, or edges (n + 1) and counts (n) of a histogram.
+        """Record how values are distributed: the values (non-finite ones are left out), or a histogram of them.
+
+        Its edges (n + 1) rise, its counts are n.
 
         Raises:
             LightexError: edges and counts do not fit.
@@ -149,12 +160,11 @@ class Logs:
         return self.directory.artifacts / (name or source.name)
 
     def log_model(self, model: Any, name: str = "model", *, example: Any = None, register: str | None = None) -> Path:
-        """Keep a model: a scikit-learn estimator, a PyTorch module, or the file of one that is saved already.
-
-        `lightex.load_model(path)` loads it back.
+        """Keep a model; `lightex.load_model(run)` loads it back.
 
         Args:
-            model: the model, or a path.
+            model: a scikit-learn estimator (kept as skops, which loads without running code of the file), a PyTorch
+                module (its state_dict), or the path of one that is saved already.
             name: its name below the run's artifacts, without suffix.
             example: an input of it; kept beside it as JSON, with the model's output if it is called without error.
             register: the name under which a backend with a registry of models (MLflow) registers it.

@@ -16,19 +16,7 @@ MOST_BINS = 64
 
 
 def write_image(image: Any, path: Path) -> dict[str, Any]:
-    """Write a PNG.
-
-    Args:
-        image: a PIL image, or an array of shape (height, width), (height, width, 1 | 3 | 4) or, as PyTorch has
-            them, (1 | 3 | 4, height, width); integers of 0..255 or floats of 0..1.
-        path: where to, without suffix.
-
-    Returns:
-        What the record says: `path`, `width`, `height` (pixels).
-
-    Raises:
-        LightexError: it is no image, or Pillow is missing.
-    """
+    """Write a PNG to a path without suffix; the record says its `path`, `width` and `height` (pixels)."""
     with needing("log_image needs", "pillow"):
         from PIL import Image
 
@@ -58,11 +46,7 @@ def _pixels(image: Any) -> Any:
 
 
 def write_figure(figure: Any, path: Path) -> dict[str, Any]:
-    """Write a matplotlib figure as PNG, a plotly figure as its JSON.
-
-    Raises:
-        LightexError: it is neither.
-    """
+    """Write a figure to a path without suffix; the record says its `path` and `format` ("png" or "plotly")."""
     if hasattr(figure, "savefig"):
         path = path.with_name(f"{path.name}.png")
         figure.savefig(path)
@@ -75,16 +59,7 @@ def write_figure(figure: Any, path: Path) -> dict[str, Any]:
 
 
 def write_table(table: Any, path: Path, columns: Sequence[str] | None = None) -> dict[str, Any]:
-    """Write a table as JSON: {"columns": [...], "rows": [[...], ...]}.
-
-    Args:
-        table: a pandas or polars DataFrame, a mapping of columns, a sequence of mappings, or one of rows.
-        path: where to, without suffix.
-        columns: names of the columns of rows.
-
-    Raises:
-        LightexError: it is none of these, or has no names for its columns.
-    """
+    """Write {"columns": [...], "rows": [[...], ...]} to a path without suffix; the record says `path` and `rows`."""
     names, rows = _columns_and_rows(table, columns)
     path = path.with_name(f"{path.name}.json")
     path.write_bytes(jsonlib.dumps(jsonable({"columns": names, "rows": rows}), str, jsonlib.OPT_SERIALIZE_NUMPY))
@@ -108,13 +83,7 @@ def _columns_and_rows(table: Any, columns: Sequence[str] | None) -> tuple[list[s
 
 
 def write_audio(samples: Any, rate: int, path: Path) -> dict[str, Any]:
-    """Write a WAV file of 16 bits.
-
-    Args:
-        samples: array of shape (time,) or (time, channels); floats of -1..1 or 16-bit integers.
-        rate: samples a second.
-        path: where to, without suffix.
-    """
+    """Write a WAV file of 16 bits to a path without suffix; the record says `path`, `rate`, `channels`, `seconds`."""
     import numpy as np
 
     array = np.asarray(samples.detach().cpu() if hasattr(samples, "detach") else samples)
@@ -137,14 +106,7 @@ def write_audio(samples: Any, rate: int, path: Path) -> dict[str, Any]:
 
 
 def histogram(values: Any = None, edges: Any = None, counts: Any = None) -> dict[str, Any]:
-    """A histogram of values (non-finite ones are left out), or one that was counted already.
-
-    Returns:
-        `edges` (n + 1 floats, rising) and `counts` (n numbers).
-
-    Raises:
-        LightexError: edges and counts do not fit.
-    """
+    """The record's `edges` (n + 1 floats, rising) and `counts` (n numbers)."""
     import numpy as np
 
     if values is not None:

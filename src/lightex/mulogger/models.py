@@ -51,21 +51,7 @@ FORMATS = {  # root module of the model's class -> format
 
 
 def save(model: Any, folder: Path, name: str, example: Any = None) -> tuple[Path, dict[str, Any]]:
-    """Write a model below a folder.
-
-    Args:
-        model: a scikit-learn estimator (kept as skops, which loads without running code of the file) or a
-            PyTorch module (its state_dict).
-        folder: where to.
-        name: file name without suffix.
-        example: an input; kept with the model's output for it.
-
-    Returns:
-        The file, and what is known of it: `format`, `class`, `versions`, `example`.
-
-    Raises:
-        LightexError: there is no format for this kind of model, or a package is missing.
-    """
+    """Write a model below a folder; its file, and what the record says: `format`, `class`, `versions`, `example`."""
     modules = [cls.__module__.partition(".")[0] for cls in type(model).__mro__]
     form = next((FORMATS[module] for module in modules if module in FORMATS), None)
     if form is None:
