@@ -8,7 +8,8 @@ from lightex.cli.output import COLOURS, paint, plain, print_json
 from lightex.core.naming import label
 from lightex.core.root import Root
 from lightex.core.rundir import QUEUED
-from lightex.dispatcher.why import Why, why
+from lightex.core.summary import Why
+from lightex.dispatcher.why import why
 
 _SHOWN = 10  # lines of output
 

@@ -80,6 +80,25 @@ class Summary:
         return {**vars(self), "duration": self.duration}
 
 
+@dataclass(frozen=True)
+class Why:
+    """Why a run is as it is.
+
+    Attributes:
+        summary: of the run.
+        cause: why it did not succeed, a key of CAUSES; None: it did, or has not ended.
+        facts: what there is to say, a line each.
+        last_lines: of its output.
+        steps: commands that may help, the likeliest first.
+    """
+
+    summary: Summary
+    cause: str | None
+    facts: list[str]
+    last_lines: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+
+
 def summarize(run: RunDir, supervised: Callable[[str], bool]) -> Summary:
     """Read a run's directory.
 

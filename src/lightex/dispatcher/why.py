@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from lightex.core import plugins
@@ -13,7 +12,7 @@ from lightex.core.journal import Record
 from lightex.core.liveness import host
 from lightex.core.root import Root
 from lightex.core.rundir import CAUSES, ENDED, QUEUED, SUBMITTED, RunDir, short
-from lightex.core.summary import Summary, status_of, summarize
+from lightex.core.summary import Summary, Why, status_of, summarize
 from lightex.core.taxonomy import Resources
 from lightex.core.units import format_duration, format_size, parse_size
 from lightex.dispatcher.board import Board
@@ -22,25 +21,6 @@ from lightex.dispatcher.death import LAST_LINES
 from lightex.dispatcher.leases import explain
 
 _MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
-
-
-@dataclass(frozen=True)
-class Why:
-    """The answer.
-
-    Attributes:
-        summary: of the run.
-        cause: why it did not succeed, a key of CAUSES; None: it did, or has not ended.
-        facts: what there is to say, a line each.
-        last_lines: of its output.
-        steps: commands that may help, the likeliest first.
-    """
-
-    summary: Summary
-    cause: str | None
-    facts: list[str]
-    last_lines: list[str] = field(default_factory=list)
-    steps: list[str] = field(default_factory=list)
 
 
 def why(run: RunDir) -> Why:

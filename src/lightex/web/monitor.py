@@ -12,10 +12,10 @@ from starlette.routing import BaseRoute, Route
 
 from lightex.core.errors import ConfigError
 from lightex.core.liveness import host, user
+from lightex.core.machine import Machine
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 from lightex.dispatcher.why import why
-from lightex.machine import Machine
 from lightex.mon import actions
 from lightex.mon.prometheus import TYPE, exposition
 from lightex.mon.state import Picture, picture

@@ -11,10 +11,10 @@ from textual.widgets import Static
 
 from lightex.core.errors import LightexError
 from lightex.core.rundir import RunDir
-from lightex.core.summary import Summary
+from lightex.core.summary import Summary, Why
 from lightex.mon.top.aside import aside
 from lightex.mon.top.log import coloured
-from lightex.mon.top.watch import Given, Why
+from lightex.mon.top.watch import Given
 from lightex.mon.top.words import frame, plain
 
 _BOX = """

@@ -7,9 +7,10 @@ import time
 from rich.text import Text
 
 from lightex.core.liveness import host
+from lightex.core.machine import Machine
 from lightex.core.rundir import CANCELLED, FAILED, LOST, QUEUED, RUNNING, SUBMITTED, SUCCEEDED
 from lightex.mon.state import Node
-from lightex.mon.top.watch import Machine, Sight
+from lightex.mon.top.watch import Sight
 from lightex.mon.top.words import TONES, bar, end, middle, size
 
 _LEAST = 8  # columns of the folder's name

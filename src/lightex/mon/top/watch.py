@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from lightex.core.errors import StorageError
 from lightex.core.index import Index
+from lightex.core.machine import Machine
 from lightex.core.naming import label
 from lightex.core.root import Root
 from lightex.core.rundir import RUNNING, RunDir
-from lightex.core.summary import Summary
+from lightex.core.summary import Summary, Why
 from lightex.mon.progress import Progress, progress_of
 from lightex.mon.state import EVERYTHING, Condition, Picture, last_usage, picture
 from lightex.mon.top.aside import Aside
@@ -22,47 +23,6 @@ from lightex.mon.top.aside import Aside
 T = TypeVar("T")
 
 _PARTING = 2.0  # seconds that closing the index may take
-
-
-class Device(Protocol):
-    """A GPU of this machine: its name, bytes in use of all, the share of time in which it computes, who holds it."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def memory(self) -> int: ...  # noqa: D102
-    @property
-    def used(self) -> float: ...  # noqa: D102
-    @property
-    def use(self) -> float | None: ...  # noqa: D102
-    @property
-    def runs(self) -> list[str]: ...  # noqa: D102
-
-
-class Machine(Protocol):
-    """This machine: cores and bytes that are leased of all, its GPUs."""
-
-    @property
-    def cpus(self) -> float: ...  # noqa: D102
-    @property
-    def cpus_leased(self) -> float: ...  # noqa: D102
-    @property
-    def memory(self) -> int: ...  # noqa: D102
-    @property
-    def memory_leased(self) -> int: ...  # noqa: D102
-    @property
-    def devices(self) -> Sequence[Device]: ...  # noqa: D102
-
-
-class Why(Protocol):
-    """Why a run is as it is: what there is to say, the last lines of its output, commands that may help."""
-
-    @property
-    def facts(self) -> list[str]: ...  # noqa: D102
-    @property
-    def last_lines(self) -> list[str]: ...  # noqa: D102
-    @property
-    def steps(self) -> list[str]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
