@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightex.core.errors import ConfigError
-from lightex.core.units import format_duration, format_size, parse_duration, parse_size
+from lightex.core.units import format_age, format_duration, format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,16 @@ def test_a_shown_size_is_near_what_it_shows(size):
     assert parse_size(format_size(size)) == pytest.approx(size, rel=0.01, abs=1)
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.42, "0.4 s"), (75, "01:15"), (3700, "1h 01m"), (90000, "1d 01h")])
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.42, "0.4 s"), (75, "01:15"), (3700, "1h 01m"), (90000, "1d 01h"), (-75, "0.0 s"), (None, "-")],
+)
 def test_shown_durations(seconds, shown):
     assert format_duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(-3, "0 s ago"), (45, "45 s ago"), (720, "12 min ago"), (4 * 86400, "4 d ago")]
+)
+def test_shown_ages(seconds, shown):
+    assert format_age(seconds) == shown

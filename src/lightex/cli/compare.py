@@ -85,11 +85,11 @@ def _importance(result: Comparison) -> dict[str, float]:
 
 def _print_runs(result: Comparison, shown: Sequence[Summary]) -> None:
     metrics = result.metrics[:_METRICS_SHOWN]
-    best = {name: value for name in metrics if (value := best_of(result, name)) is not None}
+    best = {name: best_of(result, name) for name in metrics}
     rows = [
-        [run.short_id, run.status, *(_cell(run.params, name) for name in result.params)]
-        + [_cell(run.metrics, name) + " *" * (name in best and run.metrics.get(name) == best[name]) for name in metrics]
-        + [format_duration(run.duration) if run.duration is not None else "-"]
+        [run.short_id, run.status, *(show(run.params.get(name)) for name in result.params)]
+        + [_marked(run.metrics.get(name), best[name]) for name in metrics]
+        + [format_duration(run.duration)]
         for run in shown
     ]
     header = ["run", "state", *short_names(result.params).values(), *_headings(result, metrics), "time"]
@@ -103,7 +103,7 @@ def _print_groups(result: Comparison, shown: Sequence[Group]) -> None:
     rows = []
     for group in shown:
         ids = f"{group.runs[0].short_id}" + (f" +{len(group.runs) - 1}" if len(group.runs) > 1 else "")
-        row = [ids, str(len(group.runs)), *(_cell(group.params, name) for name in names)]
+        row = [ids, str(len(group.runs)), *(show(group.params.get(name)) for name in names)]
         for name in metrics:
             found = group.spread(name)
             spread = "" if not found or found.std is None else f" ± {show(found.std)}"
@@ -115,6 +115,10 @@ def _print_groups(result: Comparison, shown: Sequence[Group]) -> None:
     print_table(header, rows, range(1, len(header)))
     over = [name for name in result.params if name not in names]
     click.echo(f"mean ± standard deviation over {', '.join(over) or 'equal runs'}. Each run: lx compare --each")
+
+
+def _marked(value: float | None, best: float | None) -> str:
+    return show(value) + " *" * (value is not None and value == best)
 
 
 def _headings(result: Comparison, metrics: Sequence[str]) -> list[str]:
@@ -175,7 +179,3 @@ def _print_values(what: str, found: dict[str, list[Any]]) -> None:
     text = ", ".join(parts)
     cut = f"{text[:_CHARS_SHOWN]}..." if len(text) > _CHARS_SHOWN else text
     click.echo(f"{what} differs: {cut}")
-
-
-def _cell(values: dict[str, Any], name: str) -> str:
-    return show(values[name]) if name in values else "-"

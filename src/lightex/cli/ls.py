@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightex.cli.output import age, print_json, print_table
+from lightex.cli.output import print_json, print_table
 from lightex.cli.selecting import select, where_option
 from lightex.cli.writing import check_suffix, write_table
 from lightex.core.naming import label, short_names, show
 from lightex.core.root import Root
 from lightex.core.rundir import QUEUED, STATES, RunDir
 from lightex.core.summary import Summary, read_all
+from lightex.core.units import format_age
 
 if TYPE_CHECKING:
     from lightex.qviz.names import Name
@@ -116,7 +117,7 @@ def _print(folder: Root, found: Sequence[Summary], named: Sequence[Name], cut: i
 
 def _when(summary: Summary, now: float) -> str:
     since = summary.ended or summary.started or summary.created
-    return age(now - since) if since else "-"
+    return format_age(now - since) if since else "-"
 
 
 def _about(summary: Summary, waits: str | None) -> str:

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lightex.core import jsonlib
+from lightex.core.escapes import plain
 from lightex.core.journal import jsonable
 
 if TYPE_CHECKING:
     from lightex.core.errors import LightexError
 
 COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "LOST": "red", "CANCELLED": "yellow", "RUNNING": "blue"}
-
-
-_CONTROL = dict.fromkeys([*range(32), *range(127, 160)], " ")  # lines, and what a terminal would obey
 
 
 def colourful() -> bool:
@@ -59,11 +57,6 @@ def heard_or_not() -> Iterator[None]:
 def print_json(value: Any) -> None:
     """Print a value as JSON for machines."""
     click.echo(jsonlib.dumps(jsonable(value), option=jsonlib.OPT_INDENT_2).decode())
-
-
-def plain(text: str) -> str:
-    """A text of a run in one line, without what a terminal would obey."""
-    return text.translate(_CONTROL)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -107,11 +100,3 @@ def print_error(error: LightexError) -> None:
     click.echo(click.style("error: ", fg="red") + error.message, err=True)
     for line in error.details:
         click.echo(f"  {line}", err=True)
-
-
-def age(seconds: float) -> str:
-    """How long ago, in one unit: 45 s, 12 min, 3 h, 4 d."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{max(0, seconds):.0f} s ago"

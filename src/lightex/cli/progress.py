@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightex.cli.output import COLOURS, heard_or_not, paint, plain
+from lightex.cli.output import COLOURS, heard_or_not, paint
+from lightex.core.escapes import plain
 from lightex.core.naming import label, short_names, show
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, SUCCEEDED
 from lightex.core.summary import latest_metrics
@@ -166,7 +167,7 @@ class Progress:
             each = queue.seconds_worked / done
             worked = sum(min(each, time.monotonic() - entry.since) for entry in at_work)
             left = (each * (self.total - done) - worked) / max(1, len(at_work))
-            parts.append(f"left {format_duration(max(0.0, left))}")
+            parts.append(f"left {format_duration(left)}")
         parts += [news] if (news := self.news()) else []
         return "   ".join(parts)
 

@@ -40,7 +40,7 @@ def show_run(run: RunDir, as_json: bool) -> None:
     if logged.metrics:
         click.echo(paint("metrics", bold=True))
         rows = [
-            [f"  {name}", show(m.last), "" if m.step is None else show(m.step), _number(m.min), _number(m.max)]
+            [f"  {name}", show(m.last), "" if m.step is None else show(m.step), show(m.min), show(m.max)]
             for name, m in logged.metrics.items()
         ]
         print_table(["", "last", "at step", "min", "max"], rows, right=(1, 2, 3, 4))
@@ -81,7 +81,3 @@ def _loggers(lags: list[Progress]) -> None:
 
 def _where(state: dict[str, Any]) -> str:
     return "  ".join(f"{key}={value}" for key, value in state.items() if isinstance(value, str) and key != "file")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else show(value)

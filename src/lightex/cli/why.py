@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from lightex.cli.output import COLOURS, paint, plain, print_json
+from lightex.cli.output import COLOURS, paint, print_json
+from lightex.core.escapes import plain
 from lightex.core.naming import label
 from lightex.core.root import Root
 from lightex.core.rundir import QUEUED

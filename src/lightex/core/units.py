@@ -56,8 +56,14 @@ def parse_duration(value: str | float) -> float:
     return total
 
 
-def format_duration(seconds: float) -> str:
-    """A duration in seconds as people read it: 0.42 -> "0.4 s", 75 -> "01:15", 3700 -> "1h 02m"."""
+def format_duration(seconds: float | None) -> str:
+    """A duration in seconds as people read it: 0.42 -> "0.4 s", 75 -> "01:15", 3700 -> "1h 02m"; None -> "-".
+
+    One below 0, of two clocks that differ, is 0.
+    """
+    if seconds is None:
+        return "-"
+    seconds = max(0.0, seconds)
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 3600:
@@ -65,3 +71,11 @@ def format_duration(seconds: float) -> str:
     if seconds < 86400:
         return f"{int(seconds) // 3600}h {int(seconds) % 3600 // 60:02d}m"
     return f"{int(seconds) // 86400}d {int(seconds) % 86400 // 3600:02d}h"
+
+
+def format_age(seconds: float) -> str:
+    """How long ago, in one unit: 45 s ago, 12 min ago, 3 h ago, 4 d ago."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{max(0, seconds):.0f} s ago"

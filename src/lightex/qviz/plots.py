@@ -120,7 +120,7 @@ def to_file(path: Path, curves: Sequence[Curve], metric: str, axis: str, log: bo
     axes.set(xlabel=axis.replace("$", r"\$"), ylabel=metric.replace("$", r"\$"), yscale="log" if log else "linear")
     axes.grid(alpha=0.3)
     if axis == "time":
-        axes.xaxis.set_major_formatter(lambda value, _: format_duration(value))
+        axes.xaxis.set_major_formatter(lambda value, _: ("-" if value < 0 else "") + format_duration(abs(value)))
     elif axis == "wall":
         axes.xaxis.set_major_formatter(lambda value, _: time.strftime("%m-%d %H:%M", time.localtime(value)))
         axes.tick_params(axis="x", rotation=30)

@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.screen import Screen
 
 from lightex.core.errors import LightexError
+from lightex.core.escapes import plain
 from lightex.core.liveness import user
 from lightex.core.naming import label
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED
@@ -21,7 +22,6 @@ from lightex.mon.top.dialogs import Keys, Question, WhyBox
 from lightex.mon.top.log import LogScreen
 from lightex.mon.top.sections import Row
 from lightex.mon.top.told import Saying, Told, bad, good
-from lightex.mon.top.words import plain
 
 if TYPE_CHECKING:
     from lightex.mon.top.app import Top

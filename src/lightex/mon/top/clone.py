@@ -14,11 +14,12 @@ from textual.widgets import Input, Static
 
 from lightex.core import jsonlib
 from lightex.core.errors import ConfigError, LightexError
+from lightex.core.escapes import plain
 from lightex.core.root import Root
 from lightex.core.summary import Summary
 from lightex.mon import actions
 from lightex.mon.top.aside import aside
-from lightex.mon.top.words import frame, middle, plain
+from lightex.mon.top.words import frame, middle
 
 _NAME = 24  # columns of a name
 

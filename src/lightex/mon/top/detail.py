@@ -8,15 +8,17 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from lightex.core.escapes import plain
 from lightex.core.naming import show
 from lightex.core.rundir import RUNNING
 from lightex.core.summary import Summary
+from lightex.core.units import format_age, format_duration
 from lightex.mon.top.acting import RunScreen
 from lightex.mon.top.log import coloured
 from lightex.mon.top.sections import Row
 from lightex.mon.top.told import Told
 from lightex.mon.top.watch import Close, Sight
-from lightex.mon.top.words import TONES, ago, bar, duration, end, needs, plain, size
+from lightex.mon.top.words import TONES, bar, end, needs, size
 
 _SOURCES = {"said": "by its own word", "bar": "by the bar in its output", "steps": "by its steps"}
 _LINES = 12  # of output
@@ -99,9 +101,9 @@ def _text(close: Close, now: float, width: int) -> Text:
 
 def _times(run: Summary, now: float) -> str:
     if run.ended and now:
-        took = f" after {duration(run.duration)}" if run.duration is not None else ""
-        return f"{ago(now - run.ended)}{took}"
-    return f"for {duration(now - run.started)}" if run.started and now and run.status == RUNNING else ""
+        took = f" after {format_duration(run.duration)}" if run.duration is not None else ""
+        return f"{format_age(now - run.ended)}{took}"
+    return f"for {format_duration(now - run.started)}" if run.started and now and run.status == RUNNING else ""
 
 
 def _progress(text: Text, close: Close) -> None:
@@ -111,7 +113,7 @@ def _progress(text: Text, close: Close) -> None:
         text.append("not told: run.progress(done, total) tells it\n")
     else:
         done = show(progress.done) + (f"/{show(progress.total)}" if progress.total else "")
-        left = f"  left {duration(progress.left)}" if progress.left is not None else ""
+        left = f"  left {format_duration(progress.left)}" if progress.left is not None else ""
         drawn = f"{bar(progress.share, 20)} " if progress.share is not None else ""
         text.append(f"{drawn}{done}{left}  ({_SOURCES[progress.source]})\n")
     said = []
@@ -150,6 +152,6 @@ def _metrics(text: Text, run: Summary, width: int) -> None:
     for name in names:
         best = run.best.get(name) or {}
         cells = [run.metrics[name], best.get("min"), best.get("max")]
-        shown = "".join(f"{'-' if cell is None else show(cell):>11}" for cell in cells)
+        shown = "".join(f"{show(cell):>11}" for cell in cells)
         step = "" if best.get("step") is None else f"{best['step']:g}"
         text.append(end(f"{plain(name)[:wide]:<{wide + 2}}{shown}{step:>9}", width) + "\n")

@@ -10,12 +10,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from lightex.core.errors import LightexError
+from lightex.core.escapes import plain
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary, Why
 from lightex.mon.top.aside import aside
 from lightex.mon.top.log import coloured
 from lightex.mon.top.watch import Given
-from lightex.mon.top.words import frame, plain
+from lightex.mon.top.words import frame
 
 _BOX = """
     {name} {{ align: center middle; }}

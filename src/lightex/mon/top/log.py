@@ -19,13 +19,13 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Input, Static
 
-from lightex.core.escapes import without_escapes
+from lightex.core.escapes import plain, without_escapes
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
 from lightex.core.units import format_size
 from lightex.mon.top.aside import aside
 from lightex.mon.top.logfile import Line, LogFile, Part
-from lightex.mon.top.words import end, plain
+from lightex.mon.top.words import end
 
 _LOOK = 0.25  # seconds between two looks at the file
 _PLAIN = Style()

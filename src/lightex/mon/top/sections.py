@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from lightex.core.escapes import plain
 from lightex.core.naming import label
 from lightex.core.rundir import ENDED, QUEUED, RUNNING, SUBMITTED, SUCCEEDED
 from lightex.core.summary import Summary
+from lightex.core.units import format_age, format_duration
 from lightex.mon.state import Live, Picture, SweepRow
 from lightex.mon.top import words
 from lightex.mon.top.columns import Column
@@ -118,7 +120,7 @@ def _of_sweep(each: SweepRow, width: int) -> tuple[str, ...]:
         said.insert(0, "PAUSED")
     elif not each.at_work and each.ended < each.total:
         said.insert(0, "nothing is at work on it")
-    return (each.id, words.plain(each.name), done, words.duration(each.left) if each.left else "-", ", ".join(said))
+    return (each.id, plain(each.name), done, format_duration(each.left), ", ".join(said))
 
 
 def _common(runs: Sequence[Summary], columns: Sequence[Column], rows: list[Row], long: bool) -> Sequence[Column]:
@@ -127,12 +129,12 @@ def _common(runs: Sequence[Summary], columns: Sequence[Column], rows: list[Row],
     if long or len(names) != 1 or not all(run.varied for run in runs):
         return columns
     rows[:] = [replace(row, cells=(row.cells[0], "", *row.cells[2:])) for row in rows]
-    named = replace(columns[2], title=words.plain(names.pop()))
+    named = replace(columns[2], title=plain(names.pop()))
     return (*columns[:2], named, *columns[3:])
 
 
 def _what(run: Summary) -> tuple[str, str]:
-    return words.plain(run.experiment), words.plain(label(run.varied))
+    return plain(run.experiment), plain(label(run.varied))
 
 
 def _running(seen: Picture, long: bool, word: str) -> Section:
@@ -157,10 +159,10 @@ def _of_running(each: Live, width: int) -> tuple[str, ...]:
         each.run.short_id,
         *_what(each.run),
         words.far(each.progress, width),
-        words.duration(each.progress.left) if each.progress else "-",
+        format_duration(each.progress.left) if each.progress else "-",
         f"{usage['cpu'] * 100:.0f}%" if usage.get("cpu") is not None else "-",
         words.size(usage["memory"]) if usage.get("memory") is not None else "-",
-        words.plain(" ".join(gpus)),
+        plain(" ".join(gpus)),
         "? not watched  " * bool(each.run.reason) + words.metrics(each.run),
     )
 
@@ -170,7 +172,7 @@ def _waiting(seen: Picture, long: bool, word: str) -> Section:
     rows = []
     for run in seen.waiting:
         reason = run.reason or waits.get(run.sweep or "") or "its turn"
-        cells = (run.short_id, *_what(run), run.status, words.needs(run), words.plain(reason))
+        cells = (run.short_id, *_what(run), run.status, words.needs(run), plain(reason))
         rows.append(Row(run.id, cells, run=run))
     total = len(rows) if word else max(len(rows), sum(seen.counts.get(state, 0) for state in (QUEUED, SUBMITTED)))
     return Section("Waiting", total, _common(seen.waiting, _WAITING, rows, long), rows, _more(total - len(rows)))
@@ -180,9 +182,11 @@ def _ended(seen: Picture, long: bool, word: str) -> Section:
     rows = []
     for run in seen.ended:
         good = run.status == SUCCEEDED
-        said = words.metrics(run) if good else words.plain(run.reason or "")
-        when = words.ago(seen.at - run.ended) if run.ended else "-"
-        rows.append(Row(run.id, (run.short_id, *_what(run), run.status, when, words.duration(run.duration), said), run))
+        said = words.metrics(run) if good else plain(run.reason or "")
+        when = format_age(seen.at - run.ended) if run.ended else "-"
+        rows.append(
+            Row(run.id, (run.short_id, *_what(run), run.status, when, format_duration(run.duration), said), run)
+        )
     total = len(rows) if word else max(len(rows), sum(seen.counts.get(state, 0) for state in ENDED))
     note = f"{total - len(rows):,} before: lx ls" if total > len(rows) else ""
     return Section("Ended", total, _common(seen.ended, _ENDED, rows, long), rows, note)

@@ -9,7 +9,7 @@ from rich.text import Text
 from textual.widgets import Static
 
 from lightex.core.errors import LightexError
-from lightex.mon.top.words import plain
+from lightex.core.escapes import plain
 
 _GOOD, _BAD = 12.0, 60.0  # seconds that it stays; esc takes it away sooner
 _LINES = 6

@@ -1,23 +1,21 @@
-"""How things are said in few columns: texts that fit, bars, sizes, ages, metrics."""
+"""How things are said in few columns: texts that fit, bars, sizes, metrics."""
 
 from __future__ import annotations
 
 import os
-import re
 from functools import cache
 
 from rich.cells import cell_len, set_cell_size
 
+from lightex.core.escapes import plain
 from lightex.core.naming import short_names, show
 from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUCCEEDED
 from lightex.core.summary import Summary
-from lightex.core.units import format_duration, format_size
+from lightex.core.units import format_size
 from lightex.mon.progress import Progress
 
 TONES = {SUCCEEDED: "green", FAILED: "red", LOST: "red", CANCELLED: "yellow", RUNNING: "cyan"}
 """The colour of a state, of the terminal's palette, and never its only sign. No blue: it is dark on black."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @cache
@@ -30,11 +28,6 @@ def unicode() -> bool:
 def frame() -> str:
     """A border, as CSS names it."""
     return "round" if unicode() else "ascii"
-
-
-def plain(text: str) -> str:
-    """One line, without what would move the cursor: names and reasons are anybody's text."""
-    return _CONTROL.sub(" ", text)
 
 
 def end(text: str, width: int) -> str:
@@ -84,19 +77,6 @@ def size(number: float) -> str:
     """Bytes in few columns: 311M, 1.5G."""
     text, _, unit = format_size(number).partition(" ")
     return f"{text if float(text) < 10 else round(float(text))}{unit.removesuffix('iB')}"
-
-
-def duration(seconds: float | None) -> str:
-    """A duration, or a dash."""
-    return "-" if seconds is None else format_duration(max(0.0, seconds))
-
-
-def ago(seconds: float) -> str:
-    """How long ago, in one unit."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{max(0, seconds):.0f} s ago"
 
 
 def metrics(run: Summary, most: int = 4) -> str:

@@ -56,17 +56,7 @@ def middle(text: Any, most: int = _MOST) -> str:
     return whole if len(whole) <= most else f"{whole[: most - 1 - tail]}…{whole[-tail:]}"
 
 
-def duration(seconds: float | None) -> str:
-    """A duration, or a dash."""
-    return "-" if seconds is None else format_duration(seconds)
-
-
-def value(given: Any) -> str:
-    """A value of a parameter or a metric."""
-    return "-" if given is None else show(given)
-
-
 FILTERS = {
-    "ago": ago, "absolute": absolute, "icon": icon, "tone": tone, "middle": middle, "duration": duration, "show": value,
-    "size": format_size,
+    "ago": ago, "absolute": absolute, "icon": icon, "tone": tone, "middle": middle,
+    "duration": format_duration, "show": show, "size": format_size,
 }  # fmt: skip
