@@ -478,6 +478,7 @@ def test_exports_hand_over_files(visit, tmp_path):
     alone.wait_for_selector(".card canvas")
     until(alone, "document.querySelector('.chart').getAttribute('aria-label').includes('curves')")
     assert alone.locator("tbody tr").count() == 2
+    assert alone.locator("tbody .chip.good").all_text_contents() == ["✓ succeeded"] * 2
     assert roots.EVIL in alone.inner_text("#page")
     alone.close()
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []

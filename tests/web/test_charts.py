@@ -20,14 +20,13 @@ CARD = '<section class="card"><div id="a"></div></section><section class="card">
 IMPORTS = """
 import { LineChart, Group, groupMean, smooth, colorOf, stylesOf } from "/static/chart.js";
 import { Parallel, Scatter, scatterMatrix, bars, Heatmap } from "/static/plots.js";
-import * as numbers from "/static/format.js";
-import * as states from "/static/state.js";
+import * as format from "/static/format.js";
 import * as saving from "/static/saving.js";
 import { appendAnsi, folded } from "/static/ansi.js";
 import { makeScale, ticks } from "/static/scale.js";
 import { LogView } from "/static/log.js";
 Object.assign(window, { LineChart, Group, groupMean, smooth, colorOf, stylesOf, Parallel, Scatter, scatterMatrix, bars,
-  Heatmap, format: { ...numbers, ...states }, saving, appendAnsi, folded, makeScale, ticks, LogView });
+  Heatmap, format, saving, appendAnsi, folded, makeScale, ticks, LogView });
 window.$ = (id) => document.getElementById(id);
 window.line = (id, y, more = {}) => ({ id, label: id, color: "rgb(200, 0, 0)", x: y.map((_, i) => i), y, ...more });
 window.zooms = []; window.hovers = [];
@@ -84,7 +83,7 @@ def test_numbers_times_sizes_and_names_are_short_and_right(open_page):
         "duration(0.4)": "0.4 s", "duration(42)": "42 s", "duration(75)": "01:15", "duration(3720)": "1h 02m",
         "duration(277200)": "3d 05h", "duration(null)": "—", "ago(1000, 1180)": "3 min ago", "ago(1000, 1001)": "just now",
         "ago(9000, 1000)": "in 2 h", "size(123456789)": "118 MiB", "size(0)": "0 B", "middle('abcdefghij', 7)": "abc…hij",
-        "middle('short')": "short", "state('SUCCEEDED').word": "succeeded", "chip('FAILED').textContent": "✕ failed",
+        "middle('short')": "short",
     }.items():  # fmt: skip
         assert page.evaluate(f"format.{call}") == said, call
 
@@ -352,7 +351,7 @@ def test_hostile_names_are_text(chart):
     window.chart = draw($("a"), {{ title: bad }}, [line(bad, [1, 2, 3])]);
     new Parallel($("b"), {{ title: bad, axes: [{{ key: bad, label: bad, kind: "linear" }}, {{ key: "b", label: bad, kind: "category" }}], rows }});
     bars($("c"), [{{ id: bad, label: bad, value: 1 }}], {{ title: bad }});
-    $("c").append(format.chip(bad), format.element("p", "", bad));
+    $("c").append(format.element("p", "", bad));
     new LogView($("d"), {{ fetchRange: async () => ({{ bytes: new TextEncoder().encode(bad), size: bad.length }}) }});
     """,
         CARD + '<div id="c"></div><div id="d"></div>',

@@ -18,13 +18,14 @@ from lightex.qviz.curves import axis_of
 from lightex.qviz.names import Name
 from lightex.qviz.pages.charts import curve
 from lightex.qviz.pages.view import differing
+from lightex.qviz.pages.words import icon, tone
 from lightex.qviz.runs import value_of
 from lightex.qviz.series import Histories
 
 _STATIC = Path(__file__).parent / "static"
 _POINTS = 1000  # of a curve
 _METRICS = 60
-_MODULES = ("format.js", "state.js", "color.js", "scale.js", "series.js", "plot.js", "chart.js", "standalone.js")
+_MODULES = ("format.js", "color.js", "scale.js", "series.js", "plot.js", "chart.js", "standalone.js")
 """In the order in which they need each other."""
 
 _PAGE = """<!doctype html>
@@ -60,7 +61,8 @@ def chart_page(
     if columns is None:
         columns = [Name("params", name) for name in differing(runs)] + [Name("metrics", name) for name in metrics]
     rows = [
-        {"id": run.id, "label": run.short_id, "status": run.status, "experiment": run.experiment,
+        {"id": run.id, "label": run.short_id, "experiment": run.experiment,
+         "state": [tone(run.status), icon(run.status), run.status.lower()],
          "cells": [show(value_of(run, name)) for name in columns]}
         for run in runs
     ]  # fmt: skip

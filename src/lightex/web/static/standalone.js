@@ -1,7 +1,6 @@
 /** The page of an exported file: a table and charts, from the data that stands in it. */
 import { Group, LineChart, groupMean, stylesOf } from "./chart.js";
 import { element } from "./format.js";
-import { chip } from "./state.js";
 
 const { runs, columns, curves, axis, log, smoothing } = JSON.parse(document.getElementById("data").textContent), group = new Group();
 const styles = stylesOf(runs.map((run) => run.id)), page = document.getElementById("page");
@@ -10,9 +9,11 @@ const swatch = (id) => {
   node.style.background = styles.get(id).color;
   return node;
 };
+/** A state as a chip: the colour only says again what the icon and the word say. */
+const chip = ([tone, icon, word]) => element("span", `chip ${tone}`, [element("span", "", icon, { "aria-hidden": "true" }), ` ${word}`]);
 const head = element("tr", "", ["run", "experiment", "state", ...columns].map((name) => element("th", "", name)));
 const lines = runs.map((run) => {
-  const row = element("tr", "", [element("th", "", [swatch(run.id), run.label]), element("td", "", run.experiment), element("td", "", [chip(run.status)]),
+  const row = element("tr", "", [element("th", "", [swatch(run.id), run.label]), element("td", "", run.experiment), element("td", "", [chip(run.state)]),
     ...run.cells.map((cell) => element("td", /^-?\d/.test(cell) ? "num" : "", cell))]);
   row.onpointerenter = () => group.tell("hover", run.id);
   row.onpointerleave = () => group.tell("hover", null);
