@@ -35,32 +35,22 @@ class Sign:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """When a rule is looked for.
+class Seen:
+    """A run, as it is looked at.
 
     Attributes:
+        run: the run.
+        tails: what it and others wrote.
         now: UTC seconds since the epoch.
-        since: when it was looked for first.
+        since: when the rule was looked for first.
         first: whether this process looks for the first time: thousands may have ended, whose records are not read.
     """
 
-    now: float
-    since: float
-    first: bool = False
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A run, as it is looked at: what it wrote, and when."""
-
     run: Summary
     tails: Tails
-    moment: Moment
-
-    @property
-    def now(self) -> float:
-        """UTC seconds since the epoch."""
-        return self.moment.now
+    now: float
+    since: float
+    first: bool
 
     @property
     def attempt(self) -> str:
@@ -112,9 +102,9 @@ def _stalled(rule: Rule, seen: Seen) -> Sign | None:
 def _nan(rule: Rule, seen: Seen) -> Sign | None:
     now = {name: value for name, value in seen.run.metrics.items() if not isfinite(value)}
     since = {}
-    if seen.run.status == RUNNING or not seen.moment.first:
+    if seen.run.status == RUNNING or not seen.first:
         logged = seen.tails.logged(seen.files, seen.now)
-        since = {name: value for name, (value, at) in logged.bad.items() if at >= seen.moment.since}
+        since = {name: value for name, (value, at) in logged.bad.items() if at >= seen.since}
     bad = {name: value for name, value in (since | now).items() if re.search(rule.metric, name)}
     if not bad:
         return None

@@ -21,7 +21,7 @@ from lightex.mon.alerts.courier import Courier
 from lightex.mon.alerts.notice import KINDS, Notice
 from lightex.mon.alerts.rules import Alerts, Rule, least_free
 from lightex.mon.alerts.services import Send
-from lightex.mon.alerts.signs import Moment, Seen, Sign, is_past, sign
+from lightex.mon.alerts.signs import Seen, Sign, is_past, sign
 from lightex.mon.alerts.sweeps import Finished, best_of, finished
 from lightex.mon.alerts.tails import Tails
 from lightex.mon.alerts.targets import Target
@@ -181,7 +181,7 @@ class Watcher:
         others: list[Found] = []
         for rule in self._alerts.rules:
             since = now if rule.key in new else self._told.begun(rule.key) or now
-            signs = self._signs(index, rule, [*running, *ended], Moment(now, since, first))
+            signs = self._signs(index, rule, [*running, *ended], now, since, first)
             sweeps = done if rule.when == "sweep-finished" else []
             past = {f"{rule.key}|{seen.thing}" for run, seen in signs if is_past(rule, run)}
             past = past | {f"{rule.key}|{one.thing}" for one in sweeps} if rule.key in new else set()
@@ -234,12 +234,14 @@ class Watcher:
             return not 0 <= now - run.ended < _RETRIED
         return not self._watching or now - self._ends[run.id][0] >= _DOUBT
 
-    def _signs(self, index: Index, rule: Rule, runs: Sequence[Summary], moment: Moment) -> list[tuple[Summary, Sign]]:
+    def _signs(
+        self, index: Index, rule: Rule, runs: Sequence[Summary], now: float, since: float, first: bool
+    ) -> list[tuple[Summary, Sign]]:
         """What a rule sees in runs."""
         if rule.when in ("sweep-finished", "disk"):
             return []
-        oldest = max(moment.since - _SKEW, moment.now - _LATELY)
-        runs = [run for run in runs if run.status not in ENDED or _ended_at(run, moment.now) > oldest]
+        oldest = max(since - _SKEW, now - _LATELY)
+        runs = [run for run in runs if run.status not in ENDED or _ended_at(run, now) > oldest]
         if rule.where and runs:
             try:
                 held = self._holds(index, rule.where, [run.id for run in runs])
@@ -247,7 +249,7 @@ class Watcher:
                 self._say_once(f"{rule.place}: {error.message}")
                 held = set()
             runs = [run for run in runs if run.id in held]
-        seen = [(run, sign(rule, Seen(run, self._tails, moment))) for run in runs]
+        seen = [(run, sign(rule, Seen(run, self._tails, now, since, first))) for run in runs]
         return [(run, each) for run, each in seen if each]
 
     def _say_once(self, text: str) -> None:
