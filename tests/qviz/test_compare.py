@@ -9,9 +9,8 @@ from lightex.qviz.compare import compare, guess_mode
 
 def run(name, metrics, objective=None, **params):
     return Summary(
-        id=f"260101-000000-{name}", sweep="s", experiment="e", status="SUCCEEDED", reason=None, dir="", params=params,
-        metrics=metrics, tags={}, varied={}, config_name=None, fingerprint=None, attempt=1, created=1.0, started=1.0,
-        ended=2.0, exit_code=0, objective=objective, best={},
+        id=f"260101-000000-{name}", sweep="s", experiment="e", status="SUCCEEDED", dir="", params=params, metrics=metrics,
+        attempt=1, created=1.0, started=1.0, ended=2.0, exit_code=0, objective=objective,
     )  # fmt: skip
 
 

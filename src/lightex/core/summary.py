@@ -24,7 +24,7 @@ _NUMBERS = ("created", "started", "ended")
 _COUNTS = ("attempt", "exit_code")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Summary:
     """One run, as `lx ls` and `lx compare` show it. Times are UTC seconds since the epoch.
 
@@ -37,24 +37,24 @@ class Summary:
     """
 
     id: str
-    sweep: str | None
+    sweep: str | None = None
     experiment: str
     status: str
-    reason: str | None
+    reason: str | None = None
     dir: str
-    params: dict[str, Any]
-    metrics: dict[str, float]
-    tags: dict[str, str]
-    varied: dict[str, Any]
-    config_name: str | None
-    fingerprint: str | None
-    attempt: int
-    created: float | None
-    started: float | None
-    ended: float | None
-    exit_code: int | None
-    objective: tuple[str, str] | None
-    best: dict[str, dict[str, float | None]]
+    params: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    varied: dict[str, Any] = field(default_factory=dict)
+    config_name: str | None = None
+    fingerprint: str | None = None
+    attempt: int = 0
+    created: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    exit_code: int | None = None
+    objective: tuple[str, str] | None = None
+    best: dict[str, dict[str, float | None]] = field(default_factory=dict)
     engine: str | None = None
     user: str | None = None
     host: str | None = None
@@ -225,27 +225,8 @@ def broken(run: RunDir, error: Exception) -> Summary:
         error: a `StorageError`, or one of ODD.
     """
     why = error.message if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"
-    return Summary(
-        id=run.id,
-        sweep=None,
-        experiment=run.path.parent.name,
-        status=LOST,
-        reason=f"broken: {why}",
-        dir=str(run.path),
-        params={},
-        metrics={},
-        tags={},
-        varied={},
-        config_name=None,
-        fingerprint=None,
-        attempt=0,
-        created=None,
-        started=None,
-        ended=None,
-        exit_code=None,
-        objective=None,
-        best={},
-    )
+    experiment, folder = run.path.parent.name, str(run.path)
+    return Summary(id=run.id, experiment=experiment, status=LOST, reason=f"broken: {why}", dir=folder)
 
 
 def latest_metrics(run: RunDir) -> dict[str, Any]:
