@@ -76,6 +76,12 @@ def needing(what: str, packages: str) -> Iterator[None]:
         ) from error
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, whoever raised it, in one line of 300 characters at most."""
+    said = error.message if isinstance(error, LightexError) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())[:300]
+
+
 def did_you_mean(given: str, valid: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest valid word, or nothing when none is near."""
     near = difflib.get_close_matches(given, list(valid), n=1, cutoff=0.6)

@@ -333,7 +333,12 @@ def run_id(created: float, tail: str) -> str:
 
 def random_letters(count: int) -> str:
     """So many letters and digits by chance."""
-    return "".join(_LETTERS[byte % len(_LETTERS)] for byte in os.urandom(count))  # 256 is a multiple of 32
+    return letters(os.urandom(count))
+
+
+def letters(data: bytes) -> str:
+    """A letter or digit for each byte."""
+    return "".join(_LETTERS[byte % len(_LETTERS)] for byte in data)  # 256 is a multiple of 32
 
 
 def _sweep_of(run: RunDir) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core import plugins
-from lightex.core.errors import ConfigError, LightexError, did_you_mean
+from lightex.core.errors import ConfigError, did_you_mean, one_line
 from lightex.core.journal import Record, number, read_from
 from lightex.core.root import claimed
 from lightex.core.rundir import RunDir, read_object, write_object
@@ -203,9 +203,8 @@ class Delivery:
 
     def _fail(self, error: BaseException) -> None:
         """Note an error down beside what was last known to be good: a failed call may have left half a state."""
-        said = error.message if isinstance(error, LightexError) else f"{type(error).__name__}: {error}"
         self._about = {**_load(self.run, self.name), "notices": self._about.get("notices", [])}
-        self._save(error=" ".join(said.split())[:300])
+        self._save(error=one_line(error))
         self.sink = None
         self._release()
 

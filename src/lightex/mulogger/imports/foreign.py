@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -90,6 +91,11 @@ def open_peer(name: str, uri: str, experiment: str | None = None) -> Peer:
     with needing(f"'{name}' needs", f"'lightex[{name}]'"):
         peer: Peer = getattr(module, PEERS[name])(uri, experiment)
     return peer
+
+
+def mark_of(told: object) -> str:
+    """A short mark of what a peer tells of a run, which changes with it."""
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def no_experiment(given: str, known: list[str], what: str = "experiment") -> NotFoundError:

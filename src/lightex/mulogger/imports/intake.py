@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lightex.core import journal
-from lightex.core.errors import LightexError, StorageError
+from lightex.core.errors import LightexError, StorageError, one_line
 from lightex.core.journal import Record
-from lightex.core.root import Root, claimed, run_id
+from lightex.core.root import Root, claimed, letters, run_id
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, RunDir
 from lightex.mulogger.imports.desk import Desk, quiet, text
 from lightex.mulogger.imports.foreign import Foreign, Peer, Story
@@ -26,7 +26,6 @@ from lightex.mulogger.names import fit
 
 _FAILURES = 5  # in a row: then it is the store that fails, and each further run would wait for its own timeout
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # writing to an open file names no file
-_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 _CAUSES = {CANCELLED: "cancelled", LOST: "lost"}  # why a run failed, no peer tells but by its exit code
 
 
@@ -131,8 +130,7 @@ class Intake:
         except StorageError:  # it is the root that fails
             raise
         except Exception as error:  # noqa: BLE001  whatever a peer's library raises is its own, and costs one run
-            said = error.message if isinstance(error, LightexError) else f"{type(error).__name__}: {error}"
-            self.taken.failed.append((foreign.name, " ".join(said.split())[:300]))
+            self.taken.failed.append((foreign.name, one_line(error)))
             return False
         self._known[group][text(foreign.id)] = run
         (self.taken.imported if old is None else self.taken.updated).append(run)
@@ -265,5 +263,4 @@ def _experiment(name: str) -> str:
 
 
 def _letters(of: str, count: int) -> str:
-    digest = hashlib.sha256(of.encode("utf-8", "surrogatepass")).digest()
-    return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:count])
+    return letters(hashlib.sha256(of.encode("utf-8", "surrogatepass")).digest()[:count])

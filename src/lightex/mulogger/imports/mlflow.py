@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from lightex.core.errors import LightexError, NotFoundError
 from lightex.core.rundir import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED
 from lightex.core.units import format_size
 from lightex.mulogger.imports.desk import Desk, value_of
-from lightex.mulogger.imports.foreign import Foreign, Story, no_experiment
+from lightex.mulogger.imports.foreign import Foreign, Story, mark_of, no_experiment
 from lightex.mulogger.imports.mlflow_history import Histories, Point
 
 _PAGE = 500  # runs asked for at once; a server answers up to 50,000, and holds all of them for that
@@ -61,28 +60,14 @@ class MlflowPeer:
             NotFoundError: there is no such experiment.
         """
         for experiment in self._experiments():
-            token = None
-            while True:
-                page = self._ask(
-                    self.client.search_runs,
-                    [experiment.experiment_id],
-                    max_results=_PAGE,
-                    order_by=["attributes.start_time ASC"],
-                    page_token=token,
-                )
+            where, order = [experiment.experiment_id], ["attributes.start_time ASC"]
+            for page in self._pages(self.client.search_runs, experiment_ids=where, max_results=_PAGE, order_by=order):
                 histories = Histories(self.client, page)
                 for run in page:
                     yield self._foreign(run, experiment, histories)
-                if not (token := page.token):
-                    break
 
     def _experiments(self) -> list[Any]:
-        found, token = [], None
-        while True:
-            page = self._ask(self.client.search_experiments, max_results=1000, page_token=token)
-            found += page
-            if not (token := page.token):
-                break
+        found = [each for page in self._pages(self.client.search_experiments, max_results=1000) for each in page]
         if self.experiment is None:
             return sorted(found, key=lambda each: str(each.creation_time or 0))
         chosen = [each for each in found if each.name == self.experiment]
@@ -90,11 +75,17 @@ class MlflowPeer:
             raise no_experiment(self.experiment, [each.name for each in found])
         return chosen
 
-    def _ask(self, call: Any, *arguments: Any, **options: Any) -> Any:
-        try:
-            return call(*arguments, **options)
-        except Exception as error:  # as above: SQLAlchemy's, requests' and MLflow's own
-            raise self._unreadable(error) from error
+    def _pages(self, search: Any, **options: Any) -> Iterator[Any]:
+        """What a search finds, a page at a time."""
+        token = None
+        while True:
+            try:
+                page = search(page_token=token, **options)
+            except Exception as error:  # as above: SQLAlchemy's, requests' and MLflow's own
+                raise self._unreadable(error) from error
+            yield page
+            if not (token := page.token):
+                return
 
     def _unreadable(self, error: Exception) -> LightexError:
         said = " ".join(str(error).split())
@@ -230,5 +221,4 @@ def _mark(run: Any) -> str:
     """What changes whenever anything was logged to the run: all that a search for it tells."""
     last = {metric.key: (metric.value, metric.step, metric.timestamp) for metric in run.data.to_proto().metrics}
     info = (run.info.status, run.info.end_time, run.info.run_name)
-    told = repr((info, sorted(run.data.params.items()), sorted(run.data.tags.items()), sorted(last.items())))
-    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return mark_of((info, sorted(run.data.params.items()), sorted(run.data.tags.items()), sorted(last.items())))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 from lightex.core.errors import NotFoundError
 from lightex.core.rundir import FAILED, SUCCEEDED
 from lightex.mulogger.imports.desk import Desk, text
-from lightex.mulogger.imports.foreign import Foreign, Story
+from lightex.mulogger.imports.foreign import Foreign, Story, mark_of
 
 _HPARAMS = re.compile(r"\d{9,10}\.\d+")  # a time
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".wav"}
@@ -53,9 +52,7 @@ class TensorBoardPeer:
                 name=self.folder.name if path == "." else path,
                 experiment=self.experiment,
                 series="",
-                mark=hashlib.sha256(repr([(file.name, file.stat().st_size) for file in files]).encode()).hexdigest()[
-                    :16
-                ],
+                mark=mark_of([(file.name, file.stat().st_size) for file in files]),
                 read=partial(_read, files),
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import os
@@ -19,7 +18,7 @@ from lightex.core.errors import LightexError
 from lightex.core.rundir import CANCELLED, FAILED, LOST, QUEUED, RUNNING, SUCCEEDED
 from lightex.mulogger.artifacts import checked_name
 from lightex.mulogger.imports.desk import Desk
-from lightex.mulogger.imports.foreign import Foreign, Story, no_experiment
+from lightex.mulogger.imports.foreign import Foreign, Story, mark_of, no_experiment
 from lightex.mulogger.imports.wandb_rows import Rows, axes_of, flat, known, tags_of
 
 _STATUS = {"finished": SUCCEEDED, "failed": FAILED, "crashed": LOST, "killed": CANCELLED, "preempted": LOST,
@@ -136,8 +135,7 @@ def _read(api: Any, run: Any, desk: Desk) -> Story:
 
 def _mark(run: Any) -> str:
     """What changes when the run goes on, or is named or tagged anew: all that the list of runs tells."""
-    told = repr((run.state, run.history_line_count, run.heartbeat_at, run.name, sorted(_tags(run).items())))
-    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return mark_of((run.state, run.history_line_count, run.heartbeat_at, run.name, sorted(_tags(run).items())))
 
 
 def _tags(run: Any) -> dict[str, str]:
