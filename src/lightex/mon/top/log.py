@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 
 from rich.cells import cell_len, chop_cells
@@ -99,18 +100,9 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self.refresh()
 
     def _row(self, byte: int) -> int:
-        """The row in which a byte is, of the rows that there are."""
-        low, high = 0, len(self._rows)
-        while low < high:
-            middle = (low + high) // 2
-            if self.part.lines[self._rows[middle][0]].at <= byte:
-                low = middle + 1
-            else:
-                high = middle
-        found = max(0, low - 1)
-        while found and self._rows[found - 1][0] == self._rows[found][0]:
-            found -= 1
-        return found
+        """The first row of the line in which a byte is, of the rows that there are."""
+        number = bisect_right(self.part.lines, byte, key=lambda line: line.at) - 1
+        return bisect_left(self._rows, (max(0, number), 0, 0))
 
     def _wrapped(self, number: int, line: Line) -> list[tuple[int, int, int]]:
         text, width = bare(line.text), max(1, self.size.width - 1)  # the scrollbar's column
