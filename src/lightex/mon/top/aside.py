@@ -5,27 +5,26 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_Asked = tuple[Callable[[], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
 
 
 class Aside:
     """One thread. An executor's is waited for at the end: a file server that hangs would hold the terminal."""
 
     def __init__(self, name: str) -> None:
-        self._asked: SimpleQueue[_Asked | None] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     async def ask(self, work: Callable[[], T]) -> T:
-        """What a call returns, or raises."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._asked.put((work, future, loop))
-        return await future
+        """What a call returns, or raises. It is made also where who asked has left meanwhile."""
+        answer: Future[T] = Future()
+        answer.set_running_or_notify_cancel()  # it cannot be taken back
+        self._asked.put((work, answer))
+        return await asyncio.wrap_future(answer)
 
     def close(self) -> None:
         """Let it end after what was asked."""
@@ -33,18 +32,11 @@ class Aside:
 
     def _work(self) -> None:
         while (asked := self._asked.get()) is not None:
-            work, future, loop = asked
+            work, answer = asked
             try:
-                tell, found = future.set_result, work()
+                answer.set_result(work())
             except Exception as error:  # noqa: BLE001  it is raised where it was asked for
-                tell, found = future.set_exception, error
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(_answer, future, tell, found)
-
-
-def _answer(future: asyncio.Future[Any], tell: Callable[[Any], None], found: Any) -> None:
-    if not future.done():
-        tell(found)
+                answer.set_exception(error)
 
 
 async def aside(work: Callable[[], T]) -> T:
