@@ -11,7 +11,7 @@ import click
 from lightex.cli.output import print_json, print_table
 from lightex.cli.selecting import select, where_option
 from lightex.cli.writing import check_suffix, write_table
-from lightex.core.naming import label, short_names, show
+from lightex.core.naming import in_line, label, show
 from lightex.core.root import Root
 from lightex.core.rundir import QUEUED, STATES, RunDir
 from lightex.core.summary import Summary, read_all
@@ -132,9 +132,7 @@ def _about(summary: Summary, waits: str | None) -> str:
     if summary.status not in ("SUCCEEDED", "RUNNING") and summary.reason:
         return f"{label(summary.varied)}  {' '.join(summary.reason.split())}{lags}{note}".strip()
     lags = f"{lags}  {summary.reason}" if summary.reason else lags  # of one that runs, and nobody looks after it
-    names = short_names(summary.metrics)
-    metrics = "  ".join(f"{names[name]} {show(value)}" for name, value in list(summary.metrics.items())[:4])
-    return f"{label(summary.varied)}  {metrics}{lags}{note}".strip()
+    return f"{label(summary.varied)}  {in_line(summary.metrics)}{lags}{note}".strip()
 
 
 def _lags(summary: Summary) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import click
 
 from lightex.cli.output import COLOURS, heard_or_not, paint
 from lightex.core.escapes import plain
-from lightex.core.naming import label, short_names, show
+from lightex.core.naming import in_line, label
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, SUCCEEDED
 from lightex.core.summary import latest_metrics
 from lightex.core.units import format_duration
@@ -139,11 +139,8 @@ class Progress:
         for entry in entries[:_RUNNING_SHOWN]:
             run = entry.job.run
             since = format_duration(time.monotonic() - entry.since)
-            metrics = latest_metrics(run)
-            names = short_names(metrics)
-            shown = "  ".join(f"{names[key]} {show(value)}" for key, value in list(metrics.items())[:4])
             doing = paint(f"{'ENDING' if entry.ending else entry.state:<9}", COLOURS.get(entry.state))
-            shown = entry.waits_for or shown
+            shown = entry.waits_for or in_line(latest_metrics(run))
             lines.append(f"  {doing}  {run.short_id}  {_label(entry.job)}  {since}  {shown}")
         if len(entries) > _RUNNING_SHOWN:
             lines.append(f"             and {len(entries) - _RUNNING_SHOWN} more")

@@ -33,6 +33,13 @@ def label(values: Mapping[str, Any]) -> str:
     return " ".join(f"{names[name]}={show(value)}" for name, value in values.items())
 
 
+def in_line(values: Mapping[str, Any], first: str | None = None, most: int = 4) -> str:
+    """Some values in one line, the one that is named before the others: acc 0.9  loss 0.1."""
+    names = short_names(values)
+    shown = sorted(values, key=lambda name: name != first)[:most]
+    return "  ".join(f"{names[name]} {show(values[name])}" for name in shown)
+
+
 def show(value: Any) -> str:
     """A value as people read it: numbers to 4 significant digits, a tagged dict as Conv(depth=4).
 

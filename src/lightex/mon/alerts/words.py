@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightex.core.naming import label, short_names, show
+from lightex.core.naming import in_line, label
 from lightex.core.rundir import RUNNING, RunDir
 from lightex.core.summary import Summary
 from lightex.mon.alerts.signs import Sign
 from lightex.mon.alerts.sweeps import Finished
 
 _WIDTH = 300  # characters of a line of output
-_METRICS = 4
 
 
 def of_run(run: Summary, signs: Sequence[Sign], done: Sequence[str], lines: int, address: str) -> tuple[str, str]:
@@ -28,7 +27,7 @@ def of_run(run: Summary, signs: Sequence[Sign], done: Sequence[str], lines: int,
     words = " + ".join(dict.fromkeys(sign.word for sign in signs))
     body = list(dict.fromkeys(sign.text for sign in signs if sign.text))
     body += done
-    body += [said] if (said := _metrics(run)) else []
+    body += [said] if (said := in_line(run.metrics, run.objective and run.objective[0])) else []
     if lines and any(sign.kind in ("failure", "warning") for sign in signs):
         last = RunDir(run.dir).last_output()[-lines:]
         body += [f"| {line[:_WIDTH]}" for line in last]
@@ -36,13 +35,6 @@ def of_run(run: Summary, signs: Sequence[Sign], done: Sequence[str], lines: int,
     body.append(" · ".join(f"lx {command} {run.short_id}" for command in commands))
     body += [f"{address}/run/{run.id}"] if address else []
     return f"{words}  {run.short_id}  {about}", "\n".join(body)
-
-
-def _metrics(run: Summary) -> str:
-    names = short_names(run.metrics)
-    first = [run.objective[0]] if run.objective and run.objective[0] in run.metrics else []
-    chosen = list(dict.fromkeys([*first, *run.metrics]))[:_METRICS]
-    return "  ".join(f"{names[name]} {show(run.metrics[name])}" for name in chosen)
 
 
 def of_sweep(sweep: Finished, best: str, address: str) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from functools import cache
 from rich.cells import cell_len, set_cell_size
 
 from lightex.core.escapes import plain
-from lightex.core.naming import short_names, show
+from lightex.core.naming import in_line, show
 from lightex.core.rundir import CANCELLED, FAILED, LOST, RUNNING, SUCCEEDED
 from lightex.core.summary import Summary
 from lightex.core.units import format_size
@@ -79,14 +79,9 @@ def size(number: float) -> str:
     return f"{text if float(text) < 10 else round(float(text))}{unit.removesuffix('iB')}"
 
 
-def metrics(run: Summary, most: int = 4) -> str:
+def metrics(run: Summary) -> str:
     """The last values of a run's metrics, its objective first."""
-    names = list(run.metrics)
-    if run.objective and run.objective[0] in run.metrics:
-        names.remove(run.objective[0])
-        names.insert(0, run.objective[0])
-    short = short_names(names)
-    return plain("  ".join(f"{short[name]} {show(run.metrics[name])}" for name in names[:most]))
+    return plain(in_line(run.metrics, run.objective and run.objective[0]))
 
 
 def needs(run: Summary) -> str:
