@@ -19,6 +19,7 @@ from lightex.core.root import Root
 from lightex.core.summary import Summary
 from lightex.mon import actions
 from lightex.mon.top.aside import aside
+from lightex.mon.top.told import bad
 from lightex.mon.top.words import frame, middle
 
 _NAME = 24  # columns of a name
@@ -110,11 +111,7 @@ class CloneForm(ModalScreen[str | None]):
             overrides = self.overrides()
             told = await aside(lambda: actions.clone(self._root, self._run, overrides))
         except LightexError as error:
-            text = Text("error: ", "bold red")
-            text.append(plain(error.message), "bold")
-            for line in error.details:
-                text.append(f"\n  {plain(line)}")
-            said.update(text)
+            said.update(bad(error).text())
         else:
             self.dismiss(told)
         finally:

@@ -12,7 +12,7 @@ from lightex.core.errors import LightexError
 from lightex.core.escapes import plain
 
 _GOOD, _BAD = 12.0, 60.0  # seconds that it stays; esc takes it away sooner
-_LINES = 6
+_LINES = 8
 
 
 @dataclass(frozen=True)
