@@ -10,7 +10,7 @@ from typing import Any
 
 from lightex.core.errors import NotFoundError, did_you_mean
 from lightex.core.summary import Summary
-from lightex.qviz.groups import Group, group
+from lightex.qviz.groups import Group, group, varying
 
 # Names by which people mean "less is better", as whole words between separators; all else is "more is better".
 _LESS = re.compile(
@@ -66,8 +66,8 @@ def compare(runs: Sequence[Summary], by: str | None = None, mode: str | None = N
     wanted, wanted_mode = next((run.objective for run in runs if run.objective), (None, None))
     metric = _named(by, names) if by else wanted if wanted in names else _main(names)
     direction = mode or (wanted_mode if metric == wanted else None) or guess_mode(metric or "")
-    params = list(dict.fromkeys(name for run in runs for name in run.params))
-    differing = [name for name in params if len({repr(run.params.get(name)) for run in runs}) > 1]
+    params = dict.fromkeys(name for run in runs for name in run.params)
+    differing = varying([run.params for run in runs])
     return Comparison(
         runs=sorted(runs, key=lambda run: _rank(run, metric, direction)),
         params=differing,
@@ -102,20 +102,26 @@ def _named(given: str, names: Sequence[str]) -> str:
 
 def best_of(comparison: Comparison, metric: str) -> float | None:
     """The best last value of a metric among all runs, by the guess of its name for metrics but the main one."""
-    return _best(comparison, metric, [run.metrics.get(metric, float("nan")) for run in comparison.runs])
+    values = [run.metrics[metric] for run in comparison.runs if metric in run.metrics]
+    return best_value(values, _mode(comparison, metric))
 
 
 def best_mean_of(comparison: Comparison, metric: str) -> float | None:
     """The best mean of a metric among all groups."""
-    return _best(comparison, metric, [each.mean for one in comparison.groups if (each := one.spread(metric))])
+    means = [each.mean for one in comparison.groups if (each := one.spread(metric))]
+    return best_value(means, _mode(comparison, metric))
 
 
-def _best(comparison: Comparison, metric: str, given: Sequence[float]) -> float | None:
+def best_value(given: Sequence[float], mode: str) -> float | None:
+    """The least or greatest of some values, where they differ."""
     values = [value for value in given if not isnan(value)]
     if len(values) < 2 or min(values) == max(values):
         return None
-    mode = comparison.mode if metric == comparison.by else guess_mode(metric)
     return min(values) if mode == "min" else max(values)
+
+
+def _mode(comparison: Comparison, metric: str) -> str:
+    return comparison.mode if metric == comparison.by else guess_mode(metric)
 
 
 def _rank(run: Summary, metric: str | None, mode: str) -> tuple[int, float]:

@@ -10,6 +10,7 @@ from typing import Any
 from lightex.core.errors import StorageError
 from lightex.core.naming import flatten
 from lightex.core.rundir import RunDir
+from lightex.qviz.groups import varying
 
 _NOT_SETTINGS = ("hp", "name")  # parameters are told as such; a name is no setting
 
@@ -57,6 +58,4 @@ def _read(run: RunDir, what: str) -> Mapping[str, Any]:
 
 
 def _differing(values: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    names = dict.fromkeys(name for each in values for name in each)
-    columns = {name: [each.get(name) for each in values] for name in names}
-    return {name: column for name, column in columns.items() if len(set(map(repr, column))) > 1}
+    return {name: [each.get(name) for each in values] for name in varying(values)}

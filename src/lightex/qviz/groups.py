@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import Any
@@ -50,20 +50,20 @@ def is_seed(name: str) -> bool:
     return _SEED.search(name) is not None
 
 
-def group(runs: Sequence[Summary], over: Callable[[str], bool] = is_seed) -> list[Group]:
-    """Runs that are equal in all parameters but some, in the order of their first members.
+def varying(values: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names that do not have the same value in all of some mappings; one that is not there is None."""
+    names = dict.fromkeys(name for each in values for name in each)
+    return [name for name in names if len({repr(each.get(name)) for each in values}) > 1]
 
-    Args:
-        runs: which.
-        over: tells of a parameter whether it may differ within a group.
-    """
+
+def group(runs: Sequence[Summary]) -> list[Group]:
+    """Runs that are equal in all parameters but seeds, in the order of their first members."""
     found: dict[str, list[Summary]] = {}
     for run in runs:
-        kept = {name: value for name, value in run.params.items() if not over(name)}
+        kept = {name: value for name, value in run.params.items() if not is_seed(name)}
         found.setdefault(repr((run.experiment, sorted(kept.items(), key=lambda item: item[0]))), []).append(run)
     groups = list(found.values())
-    names = dict.fromkeys(name for run in runs for name in run.params if not over(name))
-    differing = [name for name in names if len({repr(one[0].params.get(name)) for one in groups}) > 1]
+    differing = [name for name in varying([one[0].params for one in groups]) if not is_seed(name)]
     return [Group(one, {name: one[0].params.get(name) for name in differing}) for one in groups]
 
 

@@ -14,9 +14,6 @@ from lightex.core import jsonlib
 from lightex.core.errors import needing
 from lightex.core.journal import jsonable
 
-FORMATS = ("table", "csv", "json", "jsonl", "parquet")
-"""What a table can be written as; `table` is for people."""
-
 
 @dataclass(frozen=True)
 class Table:

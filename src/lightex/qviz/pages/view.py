@@ -12,8 +12,9 @@ from starlette.datastructures import QueryParams
 from lightex.core.index import Index
 from lightex.core.naming import short_names
 from lightex.core.summary import Summary
-from lightex.qviz.compare import guess_mode
+from lightex.qviz.compare import best_value, guess_mode
 from lightex.qviz.filters import Query, order_by, parse
+from lightex.qviz.groups import varying
 from lightex.qviz.names import Name, Names
 from lightex.qviz.runs import column_names, condition, limited, value_of
 
@@ -192,10 +193,7 @@ def _headings(chosen: Sequence[Name]) -> list[str]:
 
 def differing(runs: Sequence[Summary]) -> list[str]:
     """The parameters that are not the same for all runs; of a single run all."""
-    params = list(dict.fromkeys(name for run in runs for name in run.params))
-    if len(runs) < 2:
-        return params
-    return [name for name in params if len({repr(run.params.get(name)) for run in runs}) > 1]
+    return list(runs[0].params) if len(runs) == 1 else varying([run.params for run in runs])
 
 
 def _main_first(runs: Sequence[Summary]) -> list[str]:
@@ -209,11 +207,8 @@ def _best(runs: Sequence[Summary], name: Name) -> float | None:
     if name.kind != "metrics" or name.part == "step":
         return None
     values = [value for run in runs if isinstance(value := value_of(run, name), (int, float)) and isfinite(value)]
-    if len(values) < 2 or min(values) == max(values):
-        return None
     objective = next((run.objective for run in runs if run.objective and run.objective[0] == name.name), None)
-    mode = objective[1] if objective else guess_mode(name.name)
-    return min(values) if mode == "min" else max(values)
+    return best_value(values, objective[1] if objective else guess_mode(name.name))
 
 
 def numeric(values: Sequence[Any]) -> bool:
