@@ -29,6 +29,8 @@ def test_the_objective_of_the_config_decides_unless_asked_otherwise():
     assert [r.short_id for r in compare(runs, "ac", "min").runs] == ["a", "b"]
     with pytest.raises(NotFoundError, match=r"no metric 'acx' in these runs. Did you mean 'acc'\?"):
         compare(runs, "acx")
+    with pytest.raises(NotFoundError, match=r"'c' may be acc, cost"):
+        compare([*runs, run("c", {"cost": 1.0})], "c")
 
 
 @pytest.mark.parametrize(

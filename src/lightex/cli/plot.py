@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 
 from lightex.cli.output import colourful, print_json, terminal_width
-from lightex.cli.selecting import metrics_of, select, where_option
+from lightex.cli.selecting import select, where_option
 from lightex.cli.writing import write_file
-from lightex.core.errors import LightexError, NotFoundError, did_you_mean
+from lightex.core.errors import LightexError
 from lightex.core.root import Root
-from lightex.core.summary import Summary
+from lightex.qviz.compare import find_metric
 from lightex.qviz.curves import AXES, Curve, curves
 from lightex.qviz.plots import FILES, MOST, to_file, to_text
 
@@ -61,8 +61,8 @@ def command(
     if not runs:
         click.echo("no runs match")
         return
-    name = _metric(metric, runs)
-    axis = axis if axis in AXES else _metric(axis, runs, "an axis is step, time, wall or a metric; ")
+    name = find_metric(metric, runs)
+    axis = axis if axis in AXES else find_metric(axis, runs, "an axis is step, time, wall or a metric; ")
     if suffix == ".html":
         from lightex.web.export import chart_page
 
@@ -85,16 +85,6 @@ def command(
     else:
         _draw(found, name, axis, log)
         _tell_left_out(found, axis)
-
-
-def _metric(given: str, runs: Sequence[Summary], more: str = "") -> str:
-    names = metrics_of(runs)
-    found = [given] if given in names else [name for name in names if given in name]
-    if len(found) == 1:
-        return found[0]
-    hint = did_you_mean(given, names) if not found else ""
-    said = f"'{given}' may be {', '.join(found)}" if found else f"no metric '{given}' in these runs.{hint}"
-    raise NotFoundError(said, f"{more}there are: {', '.join(names) or 'none'}")
 
 
 def _draw(found: Sequence[Curve], metric: str, axis: str, log: bool) -> None:

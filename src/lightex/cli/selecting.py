@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lightex.core.root import Root
-from lightex.core.summary import Summary, read_all
+from lightex.core.summary import read_all
 
 if TYPE_CHECKING:
     from lightex.core.index import Index
@@ -84,8 +84,3 @@ def reading() -> Iterator[Callable[[int, int], None]]:
                 line(f"reading runs for the index, once: {done:,} of {total:,}, {left:.0f} s left")
 
         yield tell
-
-
-def metrics_of(runs: Sequence[Summary]) -> list[str]:
-    """The names of the metrics of some runs, in the order in which they appear."""
-    return list(dict.fromkeys(name for run in runs for name in run.metrics))

@@ -60,11 +60,11 @@ def compare(runs: Sequence[Summary], by: str | None = None, mode: str | None = N
         mode: "min" or "max"; default: that of the objective, else guessed by the metric's name.
 
     Raises:
-        NotFoundError: no run has that metric.
+        NotFoundError: no run has that metric, or several metrics may be meant.
     """
-    names = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    names = metrics_of(runs)
     wanted, wanted_mode = next((run.objective for run in runs if run.objective), (None, None))
-    metric = _named(by, names) if by else wanted if wanted in names else _main(names)
+    metric = find_metric(by, runs) if by else wanted if wanted in names else _main(names)
     direction = mode or (wanted_mode if metric == wanted else None) or guess_mode(metric or "")
     params = dict.fromkeys(name for run in runs for name in run.params)
     differing = varying([run.params for run in runs])
@@ -89,15 +89,29 @@ def _main(names: Sequence[str]) -> str | None:
     return better[0] if better else None
 
 
-def _named(given: str, names: Sequence[str]) -> str:
-    if given in names:
-        return given
-    found = [name for name in names if given in name]
+def metrics_of(runs: Sequence[Summary]) -> list[str]:
+    """The names of the metrics of some runs, in the order in which they appear."""
+    return list(dict.fromkeys(name for run in runs for name in run.metrics))
+
+
+def find_metric(given: str, runs: Sequence[Summary], more: str = "") -> str:
+    """The metric of some runs that is meant by its name, or by a part that only its name has.
+
+    Args:
+        given: the name or a part of it.
+        runs: which.
+        more: is said before what there is.
+
+    Raises:
+        NotFoundError: none of them has such a metric, or several may be meant.
+    """
+    names = metrics_of(runs)
+    found = [given] if given in names else [name for name in names if given in name]
     if len(found) == 1:
         return found[0]
-    raise NotFoundError(
-        f"no metric '{given}' in these runs.{did_you_mean(given, names)}", f"there are: {', '.join(names) or 'none'}"
-    )
+    hint = did_you_mean(given, names) if not found else ""
+    said = f"'{given}' may be {', '.join(found)}" if found else f"no metric '{given}' in these runs.{hint}"
+    raise NotFoundError(said, f"{more}there are: {', '.join(names) or 'none'}")
 
 
 def best_of(comparison: Comparison, metric: str) -> float | None:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from lightex.core.errors import ConfigError, LightexError
 from lightex.core.rundir import RunDir
-from lightex.qviz.compare import best_mean_of, best_of, compare
+from lightex.qviz.compare import best_mean_of, best_of, compare, metrics_of
 from lightex.qviz.differences import differences
 from lightex.qviz.importance import importance
 from lightex.qviz.pages.asking import Json, ask, render, some_runs
@@ -49,9 +49,8 @@ async def page(request: Request) -> Response:
 async def points(request: Request) -> Response:
     """Parameters and metrics of runs, for scatter plots and parallel coordinates: `params`, `metrics`, `runs`."""
     runs = await some_runs(request, request.query_params.getlist("run"))
-    names = list(dict.fromkeys(name for run in runs for name in run.metrics))
     rows = [{"id": run.id, "label": run.short_id, "params": run.params, "metrics": run.metrics} for run in runs]
-    return Json({"params": differing(runs), "metrics": names, "runs": rows})
+    return Json({"params": differing(runs), "metrics": metrics_of(runs), "runs": rows})
 
 
 async def shares(request: Request) -> Response:

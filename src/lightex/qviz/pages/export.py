@@ -13,6 +13,7 @@ from lightex.core.errors import ConfigError, NotFoundError
 from lightex.core.index import Index
 from lightex.core.rundir import RunDir
 from lightex.core.summary import Summary
+from lightex.qviz.compare import metrics_of
 from lightex.qviz.names import Names
 from lightex.qviz.pages.asking import ask, number, some_runs
 from lightex.qviz.pages.view import make_view
@@ -89,7 +90,7 @@ async def html(request: Request) -> Response:
     chosen = await some_runs(request, asked.getlist("run"))
     view = await ask(request, lambda index: make_view(index, asked))
     runs: list[Summary] = chosen if "run" in asked else view.runs
-    metrics = asked.getlist("metric") or list(dict.fromkeys(name for run in runs for name in run.metrics))
+    metrics = asked.getlist("metric") or metrics_of(runs)
     if asked.get("m"):
         try:
             wanted = re.compile(asked["m"], re.IGNORECASE)

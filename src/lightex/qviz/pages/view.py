@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from lightex.core.index import Index
 from lightex.core.naming import short_names
 from lightex.core.summary import Summary
-from lightex.qviz.compare import best_value, guess_mode
+from lightex.qviz.compare import best_value, guess_mode, metrics_of
 from lightex.qviz.filters import Query, order_by, parse
 from lightex.qviz.groups import varying
 from lightex.qviz.names import Name, Names
@@ -98,7 +98,7 @@ class View:
     @property
     def metrics(self) -> list[str]:
         """The metrics of the runs that are shown."""
-        return list(dict.fromkeys(name for run in self.runs for name in run.metrics))
+        return metrics_of(self.runs)
 
 
 def make_view(index: Index, given: QueryParams) -> View:
@@ -197,9 +197,8 @@ def differing(runs: Sequence[Summary]) -> list[str]:
 
 
 def _main_first(runs: Sequence[Summary]) -> list[str]:
-    found = list(dict.fromkeys(name for run in runs for name in run.metrics))
     wanted = {run.objective[0] for run in runs if run.objective}
-    return sorted(found, key=lambda name: name not in wanted)
+    return sorted(metrics_of(runs), key=lambda name: name not in wanted)
 
 
 def _best(runs: Sequence[Summary], name: Name) -> float | None:
