@@ -221,8 +221,7 @@ class SweepDir:
             LightexError: there is no dispatcher.
             StorageError: the folder cannot be written.
         """
-        if not self.supervised:
-            raise LightexError(f"nothing is at work on sweep {self.id}", f"lx resume {self.id} takes it up again")
+        self.check_supervised()
         self.request({"do": "stop", "runs": runs, "reason": reason, "kill": kill})
 
     def prioritize(self, runs: Sequence[str], priority: int) -> None:
@@ -232,8 +231,7 @@ class SweepDir:
             LightexError: there is no dispatcher.
             StorageError: the folder cannot be written.
         """
-        if not self.supervised:
-            raise LightexError(f"nothing is at work on sweep {self.id}", f"lx resume {self.id} takes it up again")
+        self.check_supervised()
         self.request({"do": "prioritize", "runs": list(runs), "priority": priority})
 
     def take_requests(self) -> list[dict[str, Any]]:
@@ -277,6 +275,15 @@ class SweepDir:
     def supervised(self) -> bool:
         """Whether a dispatcher is at work on it now."""
         return locked(self.path / "lock")
+
+    def check_supervised(self) -> None:
+        """See to it that a dispatcher is at work on it.
+
+        Raises:
+            LightexError: none is.
+        """
+        if not self.supervised:
+            raise LightexError(f"nothing is at work on sweep {self.id}", f"lx resume {self.id} takes it up again")
 
 
 def claim(descriptor: int) -> bool:

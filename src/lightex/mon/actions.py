@@ -117,8 +117,7 @@ def pause(root: Root, sweep: str) -> str:
         LightexError: nothing is at work on it.
     """
     found = root.sweep(sweep)
-    if not found.supervised:
-        raise LightexError(f"nothing is at work on sweep {sweep}", f"lx resume {sweep} takes it up again")
+    found.check_supervised()
     found.paused = True
     return f"sweep {sweep} is paused: what runs goes on, nothing new starts"
 
