@@ -33,7 +33,9 @@ def command(root: str | None, /, engine: str | None, as_json: bool) -> int:
     lx doctor                all engines in short, those that configs name in full
     lx doctor -e docker      one engine in full: what it runs on, rights, images, mounts, GPUs
     """
-    findings = [_python(), _runs(Root.locate(root)), *_resources(), *_engines(engine), _git(), _configs()]
+    configs, experiments, project = _configs()
+    engines = _engines(engine, experiments, project)
+    findings = [_python(), _runs(Root.locate(root)), *_resources(), *engines, _git(), configs]
     if as_json:
         print_json([{"what": what, "ok": ok, "found": found} for what, ok, found in findings])
     else:
@@ -76,9 +78,8 @@ def _resources() -> list[Finding]:
     ]
 
 
-def _engines(asked: str | None) -> list[Finding]:
+def _engines(asked: str | None, experiments: list[Experiment[Any]], project: Path) -> list[Finding]:
     """What engines there are. One that is asked for, or that a config names, is looked at in full."""
-    experiments, project = _experiments()
     wanted = {asked} if asked else {experiment.engine for experiment in experiments}
     found: list[Finding] = []
     if asked:
@@ -97,31 +98,23 @@ def _engines(asked: str | None) -> list[Finding]:
     return found
 
 
-def _experiments() -> tuple[list[Experiment[Any]], Path]:
-    """The experiments of the configs here, and their folder."""
-    from lightex.cli.options import load_registry
-    from lightex.core.taxonomy import Experiment
-
-    try:
-        registry = load_registry()
-        bases = [named.base for named in registry.names() if named.kind != "part"]
-    except LightexError:  # said by another finding
-        return [], Path.cwd()
-    return [base for base in bases if isinstance(base, Experiment)], registry.folder
-
-
 def _git() -> Finding:
     path = shutil.which("git")
     return "git", True if path else None, path or "not installed: code is recorded without commits"
 
 
-def _configs() -> Finding:
+def _configs() -> tuple[Finding, list[Experiment[Any]], Path]:
+    """What configs there are here; the experiments of them, and their folder."""
     from lightex.cli.options import load_registry
+    from lightex.core.taxonomy import Experiment
 
     try:
         registry = load_registry()
-        names = [named.name for named in registry.names()]
+        configs = registry.names()
     except LightexError as error:
-        return "configs", False, error.message
-    return ("configs", True, f"{', '.join(names)} in {Path(registry.folder)}") if names else (
-        "configs", None, "no lxconfig file here or above; lx init writes one")  # fmt: skip
+        return ("configs", False, error.message), [], Path.cwd()
+    if not configs:
+        return ("configs", None, "no lxconfig file here or above; lx init writes one"), [], registry.folder
+    words = f"{', '.join(each.name for each in configs)} in {registry.folder}"
+    bases = [each.base for each in configs if each.kind != "part"]
+    return ("configs", True, words), [base for base in bases if isinstance(base, Experiment)], registry.folder
