@@ -6,7 +6,6 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,9 +58,7 @@ class Progress:
                 click.echo(f"{self.name}  {self.sweep}  {self.total} experiment{'s' * (self.total != 1)}")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
             with heard_or_not():
                 self._live.stop()

@@ -88,9 +88,12 @@ def native(run: RunDir, name: str) -> Sink:
     Raises:
         NotFoundError: there is no such sink, or its package is missing.
     """
-    about = _load(run, name)
+    return _made(run, name, _load(run, name))
+
+
+def _made(run: RunDir, name: str, about: Mapping[str, Any], notice: Callable[[str], None] = print) -> Sink:
     kind = plugins.load(plugins.SINKS, name)
-    sink: Sink = kind(source(run), make_options(name, kind, about.get("options", {})))
+    sink: Sink = kind(source(run, notice), make_options(name, kind, about.get("options", {})))
     sink.state = about.get("state", {})
     return sink
 
@@ -147,10 +150,7 @@ class Delivery:
             return False
         try:
             self._about = {"cursor": {}, "state": {}, "notices": [], **_load(self.run, self.name)}
-            kind = plugins.load(plugins.SINKS, self.name)
-            options = make_options(self.name, kind, self._about.get("options", {}))
-            sink: Sink = kind(source(self.run, self._notice), options)
-            sink.state = self._about["state"]
+            sink = _made(self.run, self.name, self._about, self._notice)
             if sink.open():
                 self._about["cursor"] = {}
             self.sink = sink

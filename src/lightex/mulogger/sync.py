@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from lightex.core import plugins
@@ -25,13 +26,11 @@ def sync(run: RunDir, name: str) -> Progress:
         return progress(run, name)
     status, reason = status_of(run)
     delivery = Delivery(run, name)
-    try:
+    with suppress(Exception):  # whatever a backend raises is its own, and kept with the run
         if delivery.open():
             while delivery.feed():
                 pass
             delivery.close(*((status, reason) if status in ENDED else ()))
-    except Exception:  # noqa: BLE001  whatever a backend raises is its own, and kept with the run
-        return progress(run, name)
     return progress(run, name)
 
 

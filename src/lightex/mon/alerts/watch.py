@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightex.core import jsonlib
 from lightex.core.errors import LightexError
@@ -311,9 +311,7 @@ def _merged(found: Sequence[Found]) -> list[Found]:
     by_title: dict[str, Found] = {}
     for one in found:
         if other := by_title.get(one.title):
-            by_title[one.title] = Found(
-                one.title, one.body, one.kind, (*other.keys, *one.keys), (*other.rules, *one.rules)
-            )
+            by_title[one.title] = replace(one, keys=(*other.keys, *one.keys), rules=(*other.rules, *one.rules))
         else:
             by_title[one.title] = one
     return list(by_title.values())
