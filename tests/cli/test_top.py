@@ -161,4 +161,7 @@ from lightex.cli import main
 main(["--root", {str(tmp_path)!r}, "top"])"""
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "error: lx top needs textual\n  pip install 'lightex[tui]'\n"
+    assert (
+        done.stderr
+        == "error: lx top needs the package 'textual', which is not installed\n  pip install 'lightex[tui]'\n"
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lightex.core.escapes import plain
+
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
     """Dotted names without the leading parts that all of them share: hp.lr, hp.seed -> lr, seed."""
@@ -34,10 +36,10 @@ def label(values: Mapping[str, Any]) -> str:
 
 
 def in_line(values: Mapping[str, Any], first: str | None = None, most: int = 4) -> str:
-    """Some values in one line, the one that is named before the others: acc 0.9  loss 0.1."""
+    """Some values in one plain line, the one that is named before the others: acc 0.9  loss 0.1."""
     names = short_names(values)
     shown = sorted(values, key=lambda name: name != first)[:most]
-    return "  ".join(f"{names[name]} {show(values[name])}" for name in shown)
+    return plain("  ".join(f"{names[name]} {show(values[name])}" for name in shown))
 
 
 def show(value: Any) -> str:

@@ -123,7 +123,7 @@ def _at_work(run: RunDir, summary: Summary, events: list[Record]) -> Why:
         facts.append(f"waits in its engine: {events[-1].get('reason') or 'it has not said for what'}")
     elif run.output_file.exists():
         silent = time.time() - run.output_file.stat().st_mtime
-        facts.append(f"its last output is {format_duration(max(0.0, silent))} old")
+        facts.append(f"its last output is {format_duration(silent)} old")
     facts.append(_attempts(events))
     steps = [f"lx logs -f {summary.short_id}", f"lx stop {summary.short_id}"]
     return Why(summary, None, [fact for fact in facts if fact], run.last_output()[-LAST_LINES:], steps)

@@ -81,7 +81,7 @@ def size(number: float) -> str:
 
 def metrics(run: Summary) -> str:
     """The last values of a run's metrics, its objective first."""
-    return plain(in_line(run.metrics, run.objective and run.objective[0]))
+    return in_line(run.metrics, run.objective and run.objective[0])
 
 
 def needs(run: Summary) -> str:
