@@ -29,7 +29,7 @@ check: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/coverage erase
-	$(VENV)/bin/coverage run -m pytest -n auto -m "not (browser or docker or swarm or s3 or nfs or kubernetes or slurm or ray)"
+	$(VENV)/bin/coverage run -m pytest -n auto -m "not (browser or docker or gpu or swarm or s3 or nfs or kubernetes or slurm or ray)"
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report
 
