@@ -11,6 +11,7 @@ from lightex.core.index import Index
 from lightex.core.root import Root
 from lightex.dispatcher.gpus import probe_gpus
 from lightex.mon.state import picture
+from tests.cli.test_gpus import lx, runs
 from tests.helpers import LX, wait_for
 from tests.services.docker import skip_or_fail
 
@@ -66,16 +67,6 @@ def here(tmp_path, monkeypatch):
     subprocess.run([*LX, "stop", "--kill", *names], capture_output=True, check=False)
     wait_for(lambda: not any(gpu.used for gpu in probe_gpus()), 30)
     shutil.rmtree(tmp_path / "runs")
-
-
-def lx(*arguments):
-    done = subprocess.run([*LX, *arguments], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def runs(folder):
-    return sorted(Root(folder / "runs").runs(), key=lambda run: run.id)
 
 
 def test_each_run_has_a_gpu_of_its_own_and_what_that_does_is_told(here):
