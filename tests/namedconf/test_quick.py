@@ -1,5 +1,6 @@
 """What is parsed without pydantic is parsed as pydantic would."""
 
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from lightex.namedconf.schema import _adapter
 kinds = st.sampled_from([
     int, float, str, bool, int | None, str | None, float | str, str | Sequence[str] | None, Literal["a", 1], Size, Duration,
     Size | None, list[int], tuple[float, ...], dict[str, float], Mapping[str, str], Sequence[str], list[list[int]], Any,
+    typing.List, typing.Dict,  # noqa: UP006  as users write them
 ])  # fmt: skip
 leaves = (
     st.none()

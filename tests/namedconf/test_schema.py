@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jsonschema
 import pytest
@@ -153,3 +153,14 @@ def test_the_json_schema_accepts_what_the_types_accept():
 
 def test_flatten_keeps_lists_and_empty_dicts_as_leaves():
     assert flatten({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
+
+
+@dataclass(frozen=True)
+class Told:
+    sizes: Annotated[list[int], {"help": "one for each layer"}] = field(default_factory=list)
+
+
+def test_marks_of_a_type_that_are_for_others_do_not_matter():
+    assert from_tree({"sizes": [1, 2]}, Told(), "x") == Told([1, 2])
+    with pytest.raises(ConfigError, match=r"sizes.0 must be an int"):
+        from_tree({"sizes": ["a"]}, Told(), "x")
