@@ -25,6 +25,15 @@ def test_a_failure_while_it_is_made_leaves_nothing(tmp_path):
     assert list((tmp_path / "x").iterdir()) == []
 
 
+def test_what_a_killed_dispatcher_left_half_made_is_made_anew(tmp_path):
+    half = tmp_path / "x" / ".id.part"
+    half.mkdir(parents=True)
+    (half / "run.json").write_text("{")
+    made = RunDir.create(tmp_path / "x" / "id", {"id": "id"}, {}, {"state": "QUEUED"})
+    assert RunDir(made.path).identity == {"format": 1, "id": "id"}
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["id"]
+
+
 def test_a_newer_format_is_refused(run_dir):
     path = run_dir.path / "run.json"
     path.write_text('{"format": 99}')

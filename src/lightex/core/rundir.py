@@ -131,6 +131,9 @@ class RunDir:
                 os.mkdir(folder)  # noqa: PTH102
             except FileNotFoundError:
                 staged.path.mkdir(parents=True)
+            except FileExistsError:  # who was about to make it was killed
+                shutil.rmtree(folder)
+                os.mkdir(folder)  # noqa: PTH102
             _write(f"{folder}/run.json", {"format": FORMAT, **identity})
             _write(f"{folder}/config.json", config)
             journal.append(f"{folder}/events.jsonl", event)
