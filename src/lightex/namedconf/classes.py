@@ -150,7 +150,7 @@ def type_name(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind))
 
 
-def a(name: str) -> str:
+def with_article(name: str) -> str:
     """A word with its article."""
     return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
 

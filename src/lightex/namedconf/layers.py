@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, over
 from lightex.core.errors import ConfigError, did_you_mean
 from lightex.core.naming import flatten
 from lightex.namedconf.classes import (
-    a,
     caller,
     is_config,
     members,
@@ -19,6 +18,7 @@ from lightex.namedconf.classes import (
     type_name,
     where_field,
     where_is,
+    with_article,
 )
 from lightex.namedconf.quick import parse
 from lightex.namedconf.tree import to_tree
@@ -200,7 +200,7 @@ class _Change:
         classes = members(kind)
         if node is None and classes:
             return self._from_nothing(classes, kind, parts, depth, owner)
-        raise self._error(f"{place} is {a(type_name(type(node)))} and has no field '{name}'")
+        raise self._error(f"{place} is {with_article(type_name(type(node)))} and has no field '{name}'")
 
     def _from_nothing(self, classes: tuple[type, ...], kind: Any, parts: list[str], depth: int, owner: Any) -> Any:
         """A change inside a dataclass that is not there yet (None): it is made of its defaults."""

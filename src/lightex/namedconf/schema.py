@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, GetCoreSchemaHandler, Strict, TypeAdapter,
 from pydantic_core import PydanticCustomError, core_schema
 
 from lightex.core.errors import ConfigError
-from lightex.namedconf.classes import a, declaration, is_config_class, members, slots, tags, type_name
+from lightex.namedconf.classes import declaration, is_config_class, members, slots, tags, type_name, with_article
 from lightex.namedconf.tree import to_tree
 
 _NONFINITE = ("NaN", "Infinity", "-Infinity")
@@ -174,7 +174,7 @@ def _explain(error: ValidationError, kind: Any, value: Any, path: str, where: st
             )
         case "literal_error" | "enum":
             return ConfigError(f"{place} must be {fault['ctx']['expected']}, got {_brief(given)}{source}", *details)
-    words = f"must be {a(type_name(wanted))}"
+    words = f"must be {with_article(type_name(wanted))}"
     if not fault["type"].endswith(("_type", "_parsing", "_from_float", "_error")):  # a constraint of the user's
         words = fault["msg"][0].lower() + fault["msg"][1:].replace("nput should", "t should")
     return ConfigError(f"{place} {words}, got {_brief(given)}{source}", *details)

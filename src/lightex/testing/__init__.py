@@ -1,6 +1,6 @@
 """Contract suites for authors of plugins: subclass one in a test module of yours and run pytest.
 
-`EngineContract` is for engines (docs/queue.md), `SinkContract` for sinks (docs/sinks.md).
+`EngineContract` is for engines (docs/writing-an-engine.md), `SinkContract` for sinks (docs/sinks.md).
 """
 
 from lightex.testing.engines import EngineContract

@@ -43,7 +43,6 @@ class Backend:
         renamed: gives the name under which the backend has a metric.
         nonfinite: whether it holds NaN and infinity.
         statuses: its words for SUCCEEDED and FAILED; None where it has none.
-        missing_step: whether metrics without a step keep having none.
     """
 
     name: str

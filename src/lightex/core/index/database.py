@@ -18,7 +18,7 @@ from lightex.core.journal import jsonable, number
 from lightex.core.rundir import FORMAT
 from lightex.core.summary import Summary
 
-VERSION = 3 + 1000 * FORMAT
+VERSION = 4 + 1000 * FORMAT
 """Of the tables and of what they were made from; a file of another version is made anew."""
 
 FIELDS = {
@@ -42,8 +42,8 @@ CREATE TABLE IF NOT EXISTS details (key INTEGER PRIMARY KEY, params TEXT, metric
 CREATE TABLE IF NOT EXISTS marks (key INTEGER PRIMARY KEY, path TEXT UNIQUE, mark TEXT, sweep TEXT, live BLOB);
 CREATE TABLE IF NOT EXISTS names (kind TEXT, name TEXT, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS columns (number INTEGER PRIMARY KEY, kind TEXT, name TEXT, part TEXT);
-CREATE TABLE IF NOT EXISTS clock (version INTEGER, removed INTEGER);
-INSERT INTO clock SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM clock);
+CREATE TABLE IF NOT EXISTS clock (version INTEGER);
+INSERT INTO clock SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM clock);
 CREATE INDEX IF NOT EXISTS by_id ON runs (id);
 CREATE INDEX IF NOT EXISTS by_version ON runs (version);
 CREATE INDEX IF NOT EXISTS by_status ON runs (status);
@@ -91,7 +91,7 @@ class Database:
     def write(self, entries: Iterable[Entry], removed: Sequence[int] = ()) -> None:
         """Put runs in, in place of what was known of them, and take others out, in one transaction."""
         with self._transaction() as run:
-            run("UPDATE clock SET version = version + 1, removed = removed + ?", (len(removed),))
+            run("UPDATE clock SET version = version + 1")
             (version,) = run("SELECT version FROM clock").fetchone()
             for key in removed:
                 for table in ("runs", "details", "marks"):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from lightex.core.errors import ConfigError, did_you_mean
+from lightex.core.taxonomy import Resources
 from lightex.core.units import parse_duration
 
 T = TypeVar("T")
@@ -55,6 +56,18 @@ def seconds(engine: str, name: str, value: float | str) -> float:
         return parse_duration(value)
     except ConfigError as error:
         raise ConfigError(f"engine_options.{engine}.{name}: {error.message}", *error.details) from error
+
+
+def node_labels(resources: Resources) -> dict[str, str]:
+    """The labels that a node is to have, where the engine knows them by name and value.
+
+    Raises:
+        ConfigError: one is no NAME=VALUE.
+    """
+    for each in resources.node_labels:
+        if "=" not in each:
+            raise ConfigError(f"resources.node_labels: '{each}' is no NAME=VALUE")
+    return dict(each.split("=", 1) for each in resources.node_labels)
 
 
 @cache

@@ -19,6 +19,7 @@ from lightex.core.liveness import host
 from lightex.core.rundir import CANCELLED, ENDED, FAILED, LOST, RUNNING, SUBMITTED
 from lightex.core.taxonomy import Build, Experiment, Storage
 from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, Usage
+from lightex.dispatcher.engines import given
 from lightex.dispatcher.engines.cluster import api, examine, manifest, metrics, options, volumes
 from lightex.dispatcher.engines.cluster.api import AwayError, Cluster, ClusterError, Object, in_namespace
 from lightex.dispatcher.engines.cluster.making import FullError, Maker, check_build, delete_job, delete_rest, is_staged
@@ -94,9 +95,7 @@ class KubernetesEngine(Engine):
         volumes.check(experiment, project)
         if read.lightex_image is None and is_staged(experiment.storage, project):
             raise manifest.no_image()
-        for each in experiment.resources.node_labels:
-            if "=" not in each:
-                raise ConfigError(f"resources.node_labels: '{each}' is no NAME=VALUE")
+        given.node_labels(experiment.resources)
 
     def prepare(self, experiments: Iterable[Experiment[Any]], project: Path, tell: Callable[[str], None]) -> None:
         """Look whether the cluster answers, build and push images, and send the code where nodes do not see it."""

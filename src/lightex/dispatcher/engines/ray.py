@@ -13,6 +13,7 @@ from lightex.core import jsonlib
 from lightex.core.errors import ConfigError, LightexError
 from lightex.core.taxonomy import Experiment
 from lightex.dispatcher.engine import Engine, Finding, JobState, LaunchError, Usage
+from lightex.dispatcher.engines import given
 from lightex.dispatcher.engines.rayside import examine, needs, options
 from lightex.dispatcher.engines.rayside.channel import Channel
 from lightex.dispatcher.engines.rayside.link import Link
@@ -45,9 +46,7 @@ class RayEngine(Engine):
         """See `Engine.check`: its options are valid, and what it wants is to be had of the Ray that is meant."""
         read = options.read(experiment.engine_options.get("ray", {}))
         place = self._place(read)
-        for each in experiment.resources.node_labels:
-            if "=" not in each:
-                raise ConfigError(f"resources.node_labels: '{each}' is no NAME=VALUE")
+        given.node_labels(experiment.resources)
         if experiment.resources.nodes > 1 and is_jobs_api(place):
             raise ConfigError(
                 f"{experiment.name} wants {experiment.resources.nodes} nodes, and a job of Ray's Jobs API runs on one",

@@ -19,7 +19,7 @@ from lightex.core.taxonomy import Build, Experiment, Storage
 from lightex.core.units import format_size
 from lightex.dispatcher.cgroups import group_of
 from lightex.dispatcher.engine import Engine, Finding, JobState, Usage
-from lightex.dispatcher.engines import sampling
+from lightex.dispatcher.engines import given, sampling
 from lightex.dispatcher.engines.containers import call, daemon, end, leftovers, service
 from lightex.dispatcher.engines.containers.daemon import DaemonError, connect, reaching
 from lightex.dispatcher.engines.containers.image import inspect
@@ -62,9 +62,7 @@ class SwarmEngine(Engine):
         """See `Engine.check`: it has an image and options that a swarm knows, and what is to be mounted is there."""
         container = call.of(experiment)
         service.check(container.options)
-        for each in experiment.resources.node_labels:
-            if "=" not in each:
-                raise ConfigError(f"resources.node_labels: '{each}' is no NAME=VALUE")
+        given.node_labels(experiment.resources)
         if container.keep:
             raise ConfigError("container.keep is for one machine: a swarm takes its containers away with their job")
         for name, place in store.folders(experiment.storage, project).items():

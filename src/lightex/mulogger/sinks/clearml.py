@@ -38,9 +38,9 @@ class ClearmlSink(Sink):
     name: ClassVar[str] = "clearml"
     Options: ClassVar[type] = ClearmlOptions
     options: ClearmlOptions
-    _task: Any = None
     alone: ClassVar[bool] = True
     environment: ClassVar[tuple[str, ...]] = ("CLEARML_*",)
+    _task: Any = None
 
     @property
     def task(self) -> Any:

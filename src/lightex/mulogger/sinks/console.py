@@ -29,8 +29,8 @@ class ConsoleSink(Sink):
     name: ClassVar[str] = "console"
     Options: ClassVar[type] = ConsoleOptions
     options: ConsoleOptions
-    _last = 0.0
     direct: ClassVar[bool] = True
+    _last = 0.0
 
     def open(self) -> bool:
         """Say where the records go."""

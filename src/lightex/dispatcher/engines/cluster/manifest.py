@@ -18,6 +18,7 @@ from lightex.core.units import parse_duration, parse_size
 from lightex.dispatcher.engines.cluster import volumes
 from lightex.dispatcher.engines.cluster.options import Options
 from lightex.dispatcher.engines.containers import call
+from lightex.dispatcher.engines.given import node_labels
 from lightex.dispatcher.job import Job
 
 COMMAND, STAGE, RETURN = "command", "stage", "return"
@@ -182,7 +183,7 @@ def _placing(job: Job, options: Options) -> dict[str, Any]:
     found = {
         "imagePullSecrets": [{"name": each} for each in options.pull_secrets],
         "priorityClassName": options.priority_class,
-        "nodeSelector": dict(each.split("=", 1) for each in job.resources.node_labels) | dict(options.node_selector),
+        "nodeSelector": node_labels(job.resources) | dict(options.node_selector),
         "tolerations": [dict(each) for each in options.tolerations],
     }
     return {name: value for name, value in found.items() if value}

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightex.core.taxonomy import Resources
 from lightex.core.units import format_size, parse_size
+from lightex.dispatcher.engines.given import node_labels
 from lightex.dispatcher.engines.rayside.options import Options
 
 Node = Mapping[str, Any]
@@ -25,14 +26,9 @@ def needs_of(resources: Resources, read: Options) -> dict[str, float]:
     return {name: amount for name, amount in {**needs, **read.resources}.items() if amount}
 
 
-def labels_of(resources: Resources) -> dict[str, str]:
-    """The labels that a node is to have."""
-    return dict(each.split("=", 1) for each in resources.node_labels)
-
-
 def lacks(resources: Resources, read: Options, nodes: Sequence[Node]) -> str | None:
     """Why these nodes can never give it, or None if they can."""
-    needs, labels = needs_of(resources, read), labels_of(resources)
+    needs, labels = needs_of(resources, read), node_labels(resources)
     labelled = [node for node in nodes if all(node["labels"].get(name) == value for name, value in labels.items())]
     if labels and not labelled:
         return f"no node is labelled {', '.join(resources.node_labels)}"

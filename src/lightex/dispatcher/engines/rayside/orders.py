@@ -7,6 +7,7 @@ from typing import Any
 
 from lightex.core.units import parse_size
 from lightex.dispatcher.engines.containers.call import inherited
+from lightex.dispatcher.engines.given import node_labels
 from lightex.dispatcher.engines.rayside import needs
 from lightex.dispatcher.engines.rayside.options import Options
 from lightex.dispatcher.engines.rayside.place import LOCAL
@@ -40,7 +41,7 @@ def order_of(job: Job, read: Options, place: str) -> dict[str, Any]:
         "gpus": job.resources.gpu_count,
         "nodes": job.resources.nodes,
         "needs": needs.needs_of(job.resources, read),
-        "labels": needs.labels_of(job.resources),
+        "labels": node_labels(job.resources),
         "placement": read.placement,
         "runtime_env": dict(read.runtime_env),
     }
