@@ -26,14 +26,14 @@ def state_after_a_look(job):
         api.expect(["a"])
         await api._look("a", job)
         api.close()
-        return api.states["a"]["state"]
+        return api.states["a"]
 
     return asyncio.run(look())
 
 
 def test_output_is_brought_once_though_several_brokers_look(ended, tmp_path):
     (tmp_path / "output.log").write_text("before\n")
-    assert [state_after_a_look(ended) for _ in range(3)] == ["SUCCEEDED"] * 3
+    assert [state_after_a_look(ended)["state"] for _ in range(3)] == ["SUCCEEDED"] * 3
     assert (tmp_path / "output.log").read_text() == "before\n--- attempt 2 ---\nhello\n"
 
 
@@ -43,6 +43,8 @@ def test_an_end_is_told_when_there_is_room_for_its_output(ended, tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(journal, "write_whole", full)
-        assert state_after_a_look(ended) == "SUBMITTED"
-    assert state_after_a_look(ended) == "SUCCEEDED"
+        waits = state_after_a_look(ended)
+    assert waits["state"] == "SUBMITTED"
+    assert waits["reason"] == "it has ended, its output cannot be written here: No space left on device"
+    assert state_after_a_look(ended)["state"] == "SUCCEEDED"
     assert "hello" in (tmp_path / "output.log").read_text()

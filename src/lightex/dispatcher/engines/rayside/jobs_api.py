@@ -80,8 +80,8 @@ class JobsApi:
     async def _look(self, name: str, job: Any) -> None:
         try:
             state = await self._state(name, job) if job else _GONE
-        except OSError:  # there is no room for its output: the cluster keeps it until there is
-            return
+        except OSError as error:  # there is no room for its output: the cluster keeps it until there is
+            state = {"state": SUBMITTED, "reason": f"it has ended, its output cannot be written here: {error.strerror}"}
         if name in self._to_end and state["state"] in (SUBMITTED, RUNNING):  # Ray forgets it while a job is pending
             await self._stop(name)
         if state != self.states.get(name):
