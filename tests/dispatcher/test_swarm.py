@@ -131,7 +131,7 @@ def test_options_that_a_swarm_has_not_are_refused(tmp_path):
 
 def test_a_stop_that_the_manager_has_not_heard_is_said_again(tmp_path, monkeypatch):
     case, engine, heard = TestSwarmEngine(), SwarmEngine(), []
-    one = TestSwarmEngine.job.__wrapped__(case, tmp_path)("exec sleep 60", timeout=60)
+    one = TestSwarmEngine.job.__wrapped__(case, tmp_path)("exec sleep 600")
     stop = leftovers.stop_service
 
     def away(handle):
@@ -143,5 +143,6 @@ def test_a_stop_that_the_manager_has_not_heard_is_said_again(tmp_path, monkeypat
     handle, _ = engine.submit(one, [])
     monkeypatch.setattr(leftovers, "stop_service", away)
     engine.cancel(handle)  # while it is made, too: the service is not there yet
-    assert case.ends(engine, handle)[handle].state == "CANCELLED"
+    assert case.ends(engine, handle)[handle].state in ("FAILED", "CANCELLED")  # by the signal, or before it had begun
+    assert len(heard) > 1
     engine.close()
