@@ -84,9 +84,9 @@ def _run(order: Order, rank: int, environment: Mapping[str, str], folder: str, o
         mark = _mark(process.pid)
         meter = _Meter(process.pid, lambda used: owner.used.remote(order["name"], rank, used))
         code, usage = _wait(process, lambda: owner.began.remote(order["name"], rank, mark), order["grace"], meter)
-    finally:  # an exception, too, as Ray raises it in a task that it cancels
+    finally:  # an exception, too, as Ray raises it in a task that it cancels: it had not heard yet that it runs
         if process.returncode is None:
-            _signal(process.pid, signal.SIGKILL)
+            _end(process.pid, order["grace"])
         _tell_warden("-", key)
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): KiB on Linux
     return {
@@ -213,6 +213,15 @@ def _wait(process: subprocess.Popen[bytes], begin: Callable[[], Any], grace: flo
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, usage
+
+
+def _end(leader: int, grace: float) -> None:
+    """SIGTERM to a command, and SIGKILL when its grace (seconds) is over."""
+    _signal(leader, signal.SIGTERM)
+    until = time.monotonic() + grace
+    while time.monotonic() < until and os.waitid(os.P_PID, leader, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        time.sleep(_LOOK)
+    _signal(leader, signal.SIGKILL)
 
 
 def _signal(group: int, number: signal.Signals) -> None:
