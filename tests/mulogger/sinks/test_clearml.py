@@ -28,7 +28,8 @@ def read(run):
                         else f"{event['metric']}/{event['variant']}"
                     )
                     metrics.setdefault(name, []).append((event["iter"], event["value"]))
-    params = {name: value["value"] for name, value in task["hyperparams"]["General"].items()}
+    given = task["hyperparams"].get("General", {})  # absent in a run that was killed before it had any
+    params = {name: value["value"] for name, value in given.items()}
     return Held(params, metrics, task.get("status"))
 
 
