@@ -188,7 +188,7 @@ class TestDockerEngine(EngineContract):
         assert second.find(one)[0] == handle
         end = self.ends(second, handle)[handle]
         assert end.exit_code == 7
-        assert 0.2 <= end.duration < 5
+        assert 0.1 <= end.duration < 5  # seconds; the daemon notes a start down after it
         second.close()
         assert connect().containers(all=True, filters={"name": handle}) == []
 
@@ -359,7 +359,9 @@ def test_a_daemon_that_goes_and_comes_back_loses_no_end(monkeypatch, tmp_path):
         monkeypatch.setenv("DOCKER_HOST", daemon.socket)
         engine = DockerEngine()
         handle, _ = engine.submit(one, [])
-        case.starts(engine, one, handle, one.cwd / "began")
+        # A daemon that goes while it is starting a container ends it: until it has answered, and not only until it runs.
+        assert wait_for(lambda: engine.poll([handle], 0.1).get(handle)).state == RUNNING
+        wait_for((one.cwd / "began").exists)
         daemon.process.terminate()
         daemon.process.wait()
         assert all(state.state not in ENDED for state in engine.poll([handle], 1.0).values())
@@ -368,7 +370,7 @@ def test_a_daemon_that_goes_and_comes_back_loses_no_end(monkeypatch, tmp_path):
         daemon.start()
         (one.cwd / "go").touch()
         ends = case.ends(engine, handle, late)
-        assert (ends[handle].exit_code, ends[late].state) == (5, SUCCEEDED)
+        assert (ends[handle].exit_code, ends[late].state) == (5, SUCCEEDED), ends[handle]
         engine.close()
     finally:
         (one.cwd / "go").touch()
