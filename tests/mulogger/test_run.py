@@ -68,6 +68,13 @@ def test_nested_metrics_get_dotted_names_and_text_is_refused(local):
         local.log({"note": "hello"})
 
 
+def test_mlflows_names_record_the_same(local):
+    local.log_metric("loss", 0.5, step=1)
+    local.log_metrics({"loss": 0.25, "acc": 1}, step=2)
+    found = [(record["step"], record["metrics"]) for record in records(local)]
+    assert found == [(1, {"loss": 0.5}), (2, {"loss": 0.25, "acc": 1.0})]
+
+
 def test_params_tags_and_text(local):
     @dataclass
     class HP:
